@@ -1,0 +1,144 @@
+//! The configuration that both roles take: one JSON document, parsed strictly into types that have no invalid value.
+//!
+//! `Config::parse` reads the document (unknown fields are errors), resolves secrets through the environment that is
+//! passed in, and checks every bound. What is wrong is a [`ConfigError`] that names the field, the value and what is
+//! allowed; a secret's value is never part of it.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::secret::Secret;
+
+/// Everything the plugin needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// At least one, appids are unique.
+    pub apps: Vec<App>,
+    /// Index into `apps`; `None` when there are several and none was named.
+    pub default_app: Option<usize>,
+    /// Where token calls go, in order of preference; at least one.
+    pub upstreams: Vec<Upstream>,
+    /// Time allowed for one token call.
+    pub call_timeout: Duration,
+    /// The `Host` values that are ours.
+    pub hosts: Hosts,
+    /// Paths (exact, without query) that are left alone besides the built-in token-free ones.
+    pub excluded_paths: Vec<String>,
+    /// How long and how many requests may wait for a token, per worker.
+    pub wait: Wait,
+    /// Look for rejected tokens in answers.
+    pub watch: bool,
+    /// Apps left out under `on_bad_app: skip`, with what was wrong; the caller logs them.
+    pub skipped: Vec<ConfigError>,
+}
+
+/// One WeChat app and how its token is kept.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The appid as WeChat knows it.
+    pub appid: String,
+    /// What metrics and logs call it: `name`, or else the appid.
+    pub name: String,
+    /// AppSecrets in the order in which they are tried. Empty on an injector that has none.
+    pub secrets: Vec<Secret>,
+    /// Which endpoint hands out its tokens.
+    pub token_api: TokenApi,
+    /// What happens to an `access_token` that the caller sent.
+    pub caller_token: CallerToken,
+    /// What a caller gets while no token is to be had.
+    pub on_unavailable: OnUnavailable,
+    /// When and how often its token is refreshed.
+    pub refresh: Refresh,
+}
+
+/// WeChat's two token endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenApi {
+    /// `POST /cgi-bin/stable_token`: the same token until its last 5 minutes; safe with many callers.
+    Stable,
+    /// `GET /cgi-bin/token`: every call makes a new token and ends the previous one.
+    Classic,
+}
+
+/// What happens to an `access_token` that the caller sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerToken {
+    /// The request is passed as it is.
+    Keep,
+    /// Ours takes its place.
+    Replace,
+}
+
+/// What a caller gets while no token is to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnUnavailable {
+    /// A local reply with this status (500 to 599).
+    Fail(u16),
+    /// The request goes on without a token.
+    Pass,
+}
+
+/// When and how often a token is refreshed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refresh {
+    /// How long before its end a token is refreshed.
+    pub lead: Duration,
+    /// A random part of this is added to the lead, so that many Envoys do not call at once.
+    pub jitter: Duration,
+    /// First and longest pause after a failed call.
+    pub backoff_initial: Duration,
+    /// See `backoff_initial`.
+    pub backoff_max: Duration,
+    /// At most one refresh caused by a rejected token in this time.
+    pub rejected_interval: Duration,
+    /// Token calls a day on the classic endpoint.
+    pub daily_budget: u32,
+}
+
+/// A cluster for token calls and the `:authority` to use there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Envoy's cluster name.
+    pub cluster: String,
+    /// Host name sent to it.
+    pub authority: String,
+}
+
+/// The `Host` values that are ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hosts {
+    /// `["*"]`: the placement already fixes the destination.
+    Any,
+    /// Lower-case names, some with `:port`. A name without a port matches every port.
+    Names(Vec<String>),
+}
+
+/// Bounds for requests that wait for a token, per worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Longest wait of one request.
+    pub timeout: Duration,
+    /// How many may wait at once.
+    pub max_requests: usize,
+}
+
+/// What is wrong with a configuration: the field by its path, and the value with what is allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Path of the field, for example `apps[1].secret.env`; empty for the document itself.
+    pub field: String,
+    /// What was found and what is allowed, in lower case without a full stop.
+    pub problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.field.is_empty() {
+            f.write_str(&self.problem)
+        } else {
+            write!(f, "{}: {}", self.field, self.problem)
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
