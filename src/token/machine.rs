@@ -1,0 +1,376 @@
+//! The life cycle of one app's token as a state machine; the table is in the module above.
+//!
+//! Spurious input is a safe no-op: a reply that nobody waits for, a rejection of an old token, a timer that is early.
+
+use std::time::Duration;
+
+use super::{
+    Attempt, Backoff, Budget, Command, Event, Generation, Moment, RejectionLimit, Report, Token,
+    Trouble,
+};
+use crate::config::{App, Config, TokenApi};
+use crate::record::AppRecord;
+use crate::secret::Secret;
+use crate::time::Millis;
+use crate::wechat::errcode::{self, OnToken};
+use crate::wechat::Failure;
+
+/// Failures in a row after which the breaker opens.
+const FAILURES_TO_OPEN: u32 = 8;
+/// A callback that is lost would leave the app without a token for ever; after the call's own timeout and this, the
+/// call counts as failed.
+const LOST_REPLY_GRACE: Duration = Duration::from_secs(2);
+/// Pause before a call that could not be sent is tried again: the cluster is not there yet.
+const NOT_SENT_PAUSE: Duration = Duration::from_millis(250);
+/// Between two successful refreshes lies at least this, or a quarter of the token's life if that is shorter.
+const LEAST_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What the machine needs to know of the configuration.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long before its end a token is refreshed.
+    pub lead: Duration,
+    /// A random part of this is taken off the lead.
+    pub jitter: Duration,
+    /// Pauses after transient failures.
+    pub backoff: Backoff,
+    /// The limit on refreshes by rejection.
+    pub rejected_interval: Duration,
+    /// How many secrets there are to try; at least one.
+    pub secrets: usize,
+    /// How many upstreams there are to try; at least one.
+    pub upstreams: usize,
+    /// Calls a day; none on the endpoint that may be called freely.
+    pub daily_budget: Option<u32>,
+    /// Timeout of one call.
+    pub call_timeout: Duration,
+}
+
+impl Policy {
+    /// The policy of `app`. The configuration has checked all bounds; a back-off that were still wrong becomes the
+    /// default one.
+    pub fn new(config: &Config, app: &App) -> Policy {
+        let refresh = &app.refresh;
+        Policy {
+            lead: refresh.lead,
+            jitter: refresh.jitter,
+            backoff: Backoff::try_new(refresh.backoff_initial, refresh.backoff_max)
+                .unwrap_or_default(),
+            rejected_interval: refresh.rejected_interval,
+            secrets: app.secrets.len().max(1),
+            upstreams: config.upstreams.len().max(1),
+            daily_budget: (app.token_api == TokenApi::Classic).then_some(refresh.daily_budget),
+            call_timeout: config.call_timeout,
+        }
+    }
+}
+
+/// Where in its life cycle a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Never had a token.
+    Empty,
+    /// Has one; the next refresh is due at `refresh_at`.
+    Fresh {
+        /// When the next call is due.
+        refresh_at: Millis,
+    },
+    /// A call is on its way.
+    Refreshing {
+        /// When it was dispatched.
+        since: Millis,
+    },
+    /// The last call failed; the next one is due at `until`.
+    BackingOff {
+        /// When the next call is due.
+        until: Millis,
+    },
+    /// The breaker is open; a single trial is due at `until`.
+    Open {
+        /// When the trial is due.
+        until: Millis,
+    },
+}
+
+/// One app's token and its life cycle.
+#[derive(Debug)]
+pub struct Machine {
+    policy: Policy,
+    state: State,
+    /// No call before this: another holder's call may still be on its way.
+    not_before: Millis,
+    token: Option<Token>,
+    generation: Generation,
+    /// Rejections of generations up to this one are dealt with; whoever waits for a newer one waits in vain.
+    settled: Generation,
+    trouble: Option<Trouble>,
+    attempt: Attempt,
+    /// Secrets and upstreams that failed since the last success or pause.
+    tried: Attempt,
+    failures: u32,
+    budget: Option<Budget>,
+    limit: RejectionLimit,
+}
+
+impl Machine {
+    /// A machine that continues what `record` tells (an empty record: from the beginning).
+    pub fn adopt(policy: Policy, record: &AppRecord, moment: &Moment) -> Machine {
+        let mut limit = RejectionLimit::new(policy.rejected_interval);
+        if record.rejected_not_before > moment.now {
+            limit.not_before = record.rejected_not_before;
+            limit.interval = record.rejected_interval.max(limit.interval);
+        }
+        let mut machine = Machine {
+            budget: policy.daily_budget.map(Budget::new),
+            state: State::Empty,
+            not_before: record.in_flight_until,
+            token: record.token.clone(),
+            generation: record.generation,
+            settled: record.settled,
+            trouble: record.trouble,
+            attempt: Attempt::default(),
+            tried: Attempt::default(),
+            failures: 0,
+            limit,
+            policy,
+        };
+        machine.state = match (&machine.token, &machine.trouble) {
+            (_, Some(trouble)) if trouble.open => State::Open { until: trouble.retry_at },
+            (_, Some(trouble)) => State::BackingOff { until: trouble.retry_at },
+            (Some(token), None) => {
+                let left = token.deadline.since(moment.now);
+                State::Fresh { refresh_at: machine.refresh_time(token.deadline, left, moment) }
+            }
+            (None, None) => State::Empty,
+        };
+        machine
+    }
+
+    /// Takes an event and says what is to be done.
+    pub fn handle(&mut self, event: Event<'_>, moment: &Moment) -> Vec<Command> {
+        match event {
+            Event::Timer => self.handle_timer(moment),
+            Event::NotSent => self.handle_not_sent(moment),
+            Event::Granted { token, expires_in } => self.handle_granted(token, expires_in, moment),
+            Event::Failed(failure) => self.handle_failed(failure, moment),
+            Event::Rejected(generation) => self.handle_rejected(generation, moment),
+        }
+    }
+
+    /// When [`Event::Timer`] has something to do.
+    pub fn next_wakeup(&self) -> Millis {
+        match self.state {
+            State::Empty => self.not_before,
+            State::Fresh { refresh_at: due }
+            | State::BackingOff { until: due }
+            | State::Open { until: due } => due.max(self.not_before),
+            State::Refreshing { since } => since
+                .after(self.policy.call_timeout)
+                .after(LOST_REPLY_GRACE),
+        }
+    }
+
+    /// The token that may be used now.
+    pub fn serve(&self, now: Millis) -> Option<&Token> {
+        self.token.as_ref().filter(|token| token.is_live(now))
+    }
+
+    /// Where the machine is.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// The newest generation.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Why there is no new token, if so.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble
+    }
+
+    /// Whether a call is on its way.
+    pub fn is_refreshing(&self) -> bool {
+        matches!(self.state, State::Refreshing { .. })
+    }
+
+    /// Writes what the machine knows into `record`; term, holder and in-flight mark are the lease's matter.
+    pub fn store(&self, record: &mut AppRecord) {
+        record.generation = self.generation;
+        record.token = self.token.clone();
+        record.settled = self.settled;
+        record.trouble = self.trouble;
+        record.rejected_interval = self.limit.interval;
+        record.rejected_not_before = self.limit.not_before;
+    }
+
+    fn handle_timer(&mut self, moment: &Moment) -> Vec<Command> {
+        if moment.now < self.next_wakeup() {
+            return Vec::new();
+        }
+        if self.is_refreshing() {
+            return self.handle_failed(&Failure::Unreachable("the reply never came"), moment);
+        }
+        if self.budget.as_mut().is_some_and(|budget| !budget.spend(moment)) {
+            let until = moment.now.after(moment.wall.until_shanghai_midnight());
+            self.open(until, None);
+            return vec![Command::Publish, Command::Report(Report::BudgetSpent)];
+        }
+        self.state = State::Refreshing { since: moment.now };
+        vec![Command::Fetch(self.attempt)]
+    }
+
+    fn handle_not_sent(&mut self, moment: &Moment) -> Vec<Command> {
+        if self.is_refreshing() {
+            if let Some(budget) = &mut self.budget {
+                budget.refund();
+            }
+            self.state = State::BackingOff { until: moment.now.after(NOT_SENT_PAUSE) };
+        }
+        Vec::new()
+    }
+
+    fn handle_granted(
+        &mut self,
+        value: Secret,
+        expires_in: Duration,
+        moment: &Moment,
+    ) -> Vec<Command> {
+        let State::Refreshing { since } = self.state else {
+            return Vec::new();
+        };
+        let deadline = since.after(expires_in);
+        let report = match &mut self.token {
+            Some(token) if token.value == value => {
+                // WeChat counts in whole seconds, so the same end may look a little earlier: only a later one counts.
+                token.deadline = token.deadline.max(deadline);
+                self.settled = self.generation;
+                Report::Same
+            }
+            _ => {
+                self.generation = self.generation.next();
+                self.token = Some(Token { value, granted_at: since, deadline });
+                Report::Renewed
+            }
+        };
+        self.trouble = None;
+        self.failures = 0;
+        self.tried = Attempt::default();
+        let end = self.token.as_ref().map_or(deadline, |token| token.deadline);
+        let refresh_at = self.refresh_time(end, end.since(since), moment);
+        self.state = State::Fresh { refresh_at };
+        vec![Command::Publish, Command::Report(report)]
+    }
+
+    fn handle_failed(&mut self, failure: &Failure, moment: &Moment) -> Vec<Command> {
+        if !self.is_refreshing() {
+            return Vec::new();
+        }
+        self.failures = self.failures.saturating_add(1);
+        let (errcode, rule) = match failure {
+            Failure::Errcode { errcode, .. } => {
+                let rule = errcode::lookup(*errcode).map_or(OnToken::Transient, |entry| entry.on_token);
+                (Some(*errcode), rule)
+            }
+            _ => (None, OnToken::Transient),
+        };
+        match rule {
+            OnToken::WrongSecret { retry } => {
+                if self.try_next_secret() {
+                    self.back_off(moment.now, errcode);
+                } else {
+                    self.open(later(retry, moment), errcode);
+                }
+            }
+            OnToken::Fatal { retry } => self.open(later(retry, moment), errcode),
+            OnToken::Wait { at_least } => self.open(later(at_least, moment), errcode),
+            OnToken::UntilMidnight => {
+                let midnight = moment.now.after(moment.wall.until_shanghai_midnight());
+                // Up to a minute later, so that not everybody calls at the stroke.
+                self.open(midnight.after(moment.sample.part_of(Duration::from_secs(60))), errcode);
+            }
+            OnToken::Transient if matches!(failure, Failure::Unreachable(_)) && self.try_next_upstream() => {
+                self.back_off(moment.now, errcode);
+            }
+            OnToken::Transient => {
+                self.tried = Attempt::default();
+                let pause = self.policy.backoff.pause(self.failures, moment.sample);
+                let until = moment.now.after(pause);
+                if self.failures < FAILURES_TO_OPEN {
+                    self.back_off(until, errcode);
+                } else {
+                    self.open(until.max(moment.now.after(self.policy.backoff.longest() / 2)), errcode);
+                }
+            }
+        }
+        vec![Command::Publish, Command::Report(Report::Failed)]
+    }
+
+    fn handle_rejected(&mut self, generation: Generation, moment: &Moment) -> Vec<Command> {
+        // A late 40001 for an old token must not end a fresh one: whoever got it finds the newer token already.
+        if generation != self.generation || self.settled >= generation {
+            return Vec::new();
+        }
+        match (self.state, &self.token) {
+            (State::Fresh { .. }, Some(token)) => {
+                if self.limit.admit(token.granted_at, moment.now) {
+                    self.state = State::Fresh { refresh_at: moment.now };
+                    vec![Command::Report(Report::RejectedRefresh)]
+                } else {
+                    self.settled = generation;
+                    vec![Command::Publish, Command::Report(Report::RejectedLimited)]
+                }
+            }
+            (State::Open { .. }, _) => {
+                self.settled = generation;
+                vec![Command::Publish]
+            }
+            // A call is on its way or due anyway; its outcome answers those who wait.
+            _ => Vec::new(),
+        }
+    }
+
+    /// When to refresh a token that ends at `deadline` and has `lifetime` left.
+    fn refresh_time(&self, deadline: Millis, lifetime: Duration, moment: &Moment) -> Millis {
+        let lead = self.policy.lead.min(lifetime / 2);
+        // Jitter shortens the lead: a call before WeChat's last 5 minutes would only bring the same token again.
+        let jitter = moment.sample.part_of(self.policy.jitter.min(lead / 2));
+        let earliest = moment.now.after(LEAST_INTERVAL.min(lifetime / 4));
+        deadline.before(lead).after(jitter).max(earliest)
+    }
+
+    fn back_off(&mut self, until: Millis, errcode: Option<i64>) {
+        self.state = State::BackingOff { until };
+        self.trouble = Some(Trouble { errcode, retry_at: until, open: false });
+    }
+
+    fn open(&mut self, until: Millis, errcode: Option<i64>) {
+        self.tried = Attempt::default();
+        self.settled = self.generation;
+        self.state = State::Open { until };
+        self.trouble = Some(Trouble { errcode, retry_at: until, open: true });
+    }
+
+    /// Moves on to the next secret; false when each has been tried in this round.
+    fn try_next_secret(&mut self) -> bool {
+        self.attempt.secret = (self.attempt.secret + 1) % self.policy.secrets;
+        self.tried.secret += 1;
+        self.tried.secret < self.policy.secrets
+    }
+
+    /// Moves on to the next upstream; false when each has been tried in this round.
+    fn try_next_upstream(&mut self) -> bool {
+        self.attempt.upstream = (self.attempt.upstream + 1) % self.policy.upstreams;
+        self.tried.upstream += 1;
+        self.tried.upstream < self.policy.upstreams
+    }
+}
+
+/// `wait` from now and up to a tenth more, so that many Envoys do not call at once.
+fn later(wait: Duration, moment: &Moment) -> Millis {
+    moment.now.after(wait).after(moment.sample.part_of(wait / 10))
+}
+
+#[cfg(test)]
+mod tests;
