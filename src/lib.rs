@@ -1,5 +1,9 @@
 //! Every outbound WeChat call leaves Envoy with a live `access_token`.
 
 pub mod config;
+pub mod reply;
+pub mod rewrite;
+pub mod route;
 pub mod secret;
 pub mod time;
+pub mod wechat;

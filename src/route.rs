@@ -1,0 +1,314 @@
+//! Which requests are ours, and whose token they get.
+//!
+//! [`Routes`] is built once from the configuration and asked for every request. It says [`Route::Inject`] only if the
+//! host is WeChat's, the path is one that takes an `access_token`, no other kind of token is there, the app is beyond
+//! doubt and the caller brought no token of its own to keep. A doubtful path counts as token-free: a call without a
+//! token gets an error that says so, a token in the wrong place is out of the house.
+//!
+//! It neither rewrites (`rewrite`) nor knows tokens: which ones are ours is asked through a closure.
+
+use crate::config::{CallerToken, Config, Hosts};
+use crate::reply::Rejection;
+use crate::rewrite::{escape, CallerTokens, FromAppid, Scan};
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// It gets the token of the app with this index in [`Config::apps`].
+    Inject {
+        /// Index into the configuration's apps.
+        app: usize,
+    },
+    /// It goes on as it is.
+    Pass(Passed),
+    /// It is answered here.
+    Refuse(Rejection),
+}
+
+/// Why a request is left alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// Its `Host` is not ours.
+    OtherHost,
+    /// Its path takes no `access_token`, or a user's.
+    TokenFree,
+    /// It carries a token of another kind.
+    ForeignToken,
+    /// It carries the caller's own token, and that is kept.
+    CallerToken,
+    /// The configuration excludes its path.
+    Excluded,
+}
+
+/// The rules, prepared for comparing.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// `None`: every host is ours.
+    hosts: Option<Vec<HostName>>,
+    /// Sorted.
+    excluded: Vec<Vec<u8>>,
+    /// Sorted by appid, with the index in the configuration: there may be a thousand.
+    apps: Vec<(Vec<u8>, usize)>,
+    default_app: Option<usize>,
+    /// By the index in the configuration.
+    caller_tokens: Vec<CallerToken>,
+}
+
+#[derive(Clone, Debug)]
+struct HostName {
+    name: Vec<u8>,
+    has_port: bool,
+}
+
+impl Routes {
+    /// Prepares the rules of `config`.
+    pub fn new(config: &Config) -> Routes {
+        let hosts = match &config.hosts {
+            Hosts::Any => None,
+            Hosts::Names(names) => Some(names.iter().map(|name| HostName::new(name)).collect()),
+        };
+        let mut excluded: Vec<Vec<u8>> = config
+            .excluded_paths
+            .iter()
+            .map(|path| path.clone().into_bytes())
+            .collect();
+        excluded.sort_unstable();
+        let mut apps: Vec<(Vec<u8>, usize)> = config
+            .apps
+            .iter()
+            .enumerate()
+            .map(|(index, app)| (app.appid.clone().into_bytes(), index))
+            .collect();
+        apps.sort_unstable();
+        Routes {
+            hosts,
+            excluded,
+            apps,
+            default_app: config.default_app,
+            caller_tokens: config.apps.iter().map(|app| app.caller_token).collect(),
+        }
+    }
+
+    /// Whether every host is ours, so that `:authority` need not be read.
+    pub fn any_host(&self) -> bool {
+        self.hosts.is_none()
+    }
+
+    /// Decides about a request with this `:authority` (ignored if [`Routes::any_host`]), this `:path` and this
+    /// `x-wechat-appid`. `is_own(app, token)` says whether `token` is one that we gave out for `app`, now or before:
+    /// a request that Envoy sends again carries the first attempt's.
+    ///
+    /// The first attempt has also removed what named the app, so a token of ours names it as well.
+    pub fn decide(
+        &self,
+        authority: &[u8],
+        scan: &Scan<'_>,
+        appid_header: Option<&[u8]>,
+        is_own: impl Fn(usize, &[u8]) -> bool,
+    ) -> Route {
+        if !self.is_our_host(authority) {
+            return Route::Pass(Passed::OtherHost);
+        }
+        if is_token_free(scan) {
+            return Route::Pass(Passed::TokenFree);
+        }
+        if self.is_excluded(scan.path()) {
+            return Route::Pass(Passed::Excluded);
+        }
+        if scan.has_foreign_token() {
+            return Route::Pass(Passed::ForeignToken);
+        }
+        let has_token = scan.caller_tokens() == CallerTokens::Values;
+        let app = match self.named_app(scan.from_appid(), appid_header) {
+            Err(rejection) => return Route::Refuse(rejection),
+            Ok(Some(app)) => app,
+            Ok(None) => {
+                let owner = if has_token && self.apps.len() > 1 {
+                    self.owner(scan, &is_own)
+                } else {
+                    None
+                };
+                match owner.or(self.default_app) {
+                    Some(app) => app,
+                    None if has_token && self.keeps_all_caller_tokens() => {
+                        return Route::Pass(Passed::CallerToken)
+                    }
+                    None => return Route::Refuse(Rejection::AppMissing),
+                }
+            }
+        };
+        let keeps = self.caller_tokens.get(app) != Some(&CallerToken::Replace);
+        if has_token && keeps && !scan.token_values().all(|token| is_own(app, &token)) {
+            return Route::Pass(Passed::CallerToken);
+        }
+        Route::Inject { app }
+    }
+
+    fn is_our_host(&self, authority: &[u8]) -> bool {
+        self.hosts
+            .as_ref()
+            .is_none_or(|hosts| hosts.iter().any(|host| host.matches(authority)))
+    }
+
+    fn is_excluded(&self, path: &[u8]) -> bool {
+        self.excluded
+            .binary_search_by(|excluded| excluded.as_slice().cmp(path))
+            .is_ok()
+    }
+
+    /// The app that header and query name; `None` if neither is there. An empty name is an unknown app, not the default:
+    /// it comes from a template that was not filled in.
+    fn named_app(
+        &self,
+        from_appid: &FromAppid<'_>,
+        appid_header: Option<&[u8]>,
+    ) -> Result<Option<usize>, Rejection> {
+        let appid: &[u8] = match (appid_header, from_appid) {
+            (None, FromAppid::Absent) => return Ok(None),
+            (_, FromAppid::Conflict) => return Err(Rejection::AppConflict),
+            (Some(header), FromAppid::One(query)) if header != query.as_ref() => {
+                return Err(Rejection::AppConflict)
+            }
+            (Some(appid), _) => appid,
+            (None, FromAppid::One(appid)) => appid,
+        };
+        let at = self
+            .apps
+            .binary_search_by(|(known, _)| known.as_slice().cmp(appid))
+            .map_err(|_| Rejection::UnknownApp)?;
+        Ok(self.apps.get(at).map(|&(_, index)| index))
+    }
+
+    /// The app whose token the path carries. Linear, but only a request that brings a token and names no app comes here.
+    fn owner(&self, scan: &Scan<'_>, is_own: impl Fn(usize, &[u8]) -> bool) -> Option<usize> {
+        scan.token_values()
+            .find_map(|token| (0..self.apps.len()).find(|&app| is_own(app, &token)))
+    }
+
+    fn keeps_all_caller_tokens(&self) -> bool {
+        self.caller_tokens
+            .iter()
+            .all(|&kept| kept == CallerToken::Keep)
+    }
+}
+
+impl HostName {
+    fn new(name: &str) -> HostName {
+        let behind_brackets = name.rsplit(']').next().unwrap_or_default();
+        HostName {
+            name: name.as_bytes().to_ascii_lowercase(),
+            has_port: behind_brackets.contains(':'),
+        }
+    }
+
+    /// The whole name, whatever its case, and any port if the configuration names none. Nothing else may stand before
+    /// or behind it: no user, no further label, no trailing dot (Envoy's virtual hosts do not match that either).
+    fn matches(&self, authority: &[u8]) -> bool {
+        let Some((host, rest)) = authority.split_at_checked(self.name.len()) else {
+            return false;
+        };
+        host.eq_ignore_ascii_case(&self.name)
+            && match rest {
+                [] => true,
+                [b':', port @ ..] => {
+                    !self.has_port
+                        && (1..=5).contains(&port.len())
+                        && port.iter().all(u8::is_ascii_digit)
+                }
+                _ => false,
+            }
+    }
+}
+
+/// Whether the path takes no token of ours. Upper and lower case count as the same here, to be on the safe side.
+fn is_token_free(scan: &Scan<'_>) -> bool {
+    let path = scan.path();
+    if scan.is_plain() {
+        is_token_free_plain(path)
+    } else {
+        is_token_free_after_all(path)
+    }
+}
+
+fn is_token_free_plain(path: &[u8]) -> bool {
+    let is_sns = match path.split_at_checked(SNS.len()) {
+        Some((head, tail)) => {
+            head.eq_ignore_ascii_case(SNS) && matches!(tail.first(), None | Some(b'/'))
+        }
+        None => false,
+    };
+    is_sns
+        || TOKEN_FREE
+            .iter()
+            .any(|known| path.eq_ignore_ascii_case(known))
+}
+
+/// For paths that some server on the way could read in another way: escapes (also of escapes), `//`, dot segments,
+/// `;` parameters, backslashes. With any segment `sns` in it such a path is token-free; otherwise its usual reading counts.
+#[cold]
+fn is_token_free_after_all(path: &[u8]) -> bool {
+    let decoded = decode_fully(path);
+    let mut segments: Vec<&[u8]> = Vec::new();
+    for segment in decoded.split(|&byte| byte == b'/' || byte == b'\\') {
+        let segment = essence(segment);
+        if segment.eq_ignore_ascii_case(b"sns") {
+            return true;
+        }
+        match segment {
+            b"" | b"." => {}
+            b".." => {
+                segments.pop();
+            }
+            _ => segments.push(segment),
+        }
+    }
+    let mut usual = Vec::with_capacity(decoded.len() + 1);
+    for segment in segments {
+        usual.push(b'/');
+        usual.extend_from_slice(segment);
+    }
+    is_token_free_plain(&usual)
+}
+
+/// A segment without what a lenient server would cut off: space and control characters around it, and everything from
+/// `;`, `?`, `#` or a control character on.
+fn essence(segment: &[u8]) -> &[u8] {
+    let start = segment
+        .iter()
+        .position(|&byte| byte > b' ')
+        .unwrap_or(segment.len());
+    let segment = segment.get(start..).unwrap_or_default();
+    let length = segment
+        .iter()
+        .position(|&byte| byte <= b' ' || matches!(byte, b';' | b'?' | b'#'))
+        .unwrap_or(segment.len());
+    segment.get(..length).unwrap_or_default()
+}
+
+/// Percent-decodes until nothing is left to decode (`%2573` is `s`), in one pass: a decoded byte may complete another
+/// escape, which then ends where the output ends.
+fn decode_fully(path: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(path.len());
+    for &byte in path {
+        out.push(byte);
+        while let [.., b'%', high, low] = *out {
+            let Some(decoded) = escape(high, low) else {
+                break;
+            };
+            out.truncate(out.len() - 3);
+            out.push(decoded);
+        }
+    }
+    out
+}
+
+/// Under it a token is a user's.
+const SNS: &[u8] = b"/sns";
+
+/// Paths that take no token besides `/sns/`.
+const TOKEN_FREE: &[&[u8]] = &[
+    b"/cgi-bin/token",
+    b"/cgi-bin/stable_token",
+    b"/cgi-bin/component/api_component_token",
+    b"/cgi-bin/clear_quota/v2",
+];
