@@ -4,10 +4,34 @@
 //! passed in, and checks every bound. What is wrong is a [`ConfigError`] that names the field, the value and what is
 //! allowed; a secret's value is never part of it.
 
+mod check;
+mod fields;
+mod node;
+mod raw;
+mod rules;
+#[cfg(feature = "schema")]
+pub mod schema;
+
 use std::fmt;
 use std::time::Duration;
 
+use serde::Deserialize;
+
+use self::node::Node;
+use self::raw::RawConfig;
 use crate::secret::Secret;
+
+/// Longest document in bytes; 1,000 apps with everything set need half of it.
+pub const MAX_DOCUMENT: usize = 1 << 20;
+
+/// Which of the two root contexts a configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Calls the token endpoint: every app needs a secret.
+    Refresher,
+    /// Injects tokens: an app may be without a secret, and then another must refresh it.
+    Injector,
+}
 
 /// Everything the plugin needs to know, checked.
 #[derive(Clone, Debug)]
@@ -32,6 +56,35 @@ pub struct Config {
     pub skipped: Vec<ConfigError>,
 }
 
+impl Config {
+    /// Reads and checks `document`, the JSON that Envoy hands over for `configuration`. `env` looks an environment variable up.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, by its path in the document. Under `on_bad_app: skip` what is wrong within the
+    /// entry of an app is in [`Config::skipped`] instead, as long as an app is left.
+    pub fn parse(
+        document: &[u8],
+        env: &dyn Fn(&str) -> Option<String>,
+        role: Role,
+    ) -> Result<Config, ConfigError> {
+        let whole = |problem: String| ConfigError::new("", format!("the configuration {problem}"));
+        if document.len() > MAX_DOCUMENT {
+            return Err(whole(format!(
+                "has {} bytes; allowed: up to {MAX_DOCUMENT}",
+                document.len()
+            )));
+        }
+        let document: Node = serde_json::from_slice(document)
+            .map_err(|error| whole(format!("is not JSON: {error}")))?;
+        let raw =
+            RawConfig::deserialize(&document).map_err(|error| match error.field.as_str() {
+                "" => whole(error.problem),
+                _ => error,
+            })?;
+        check::config(raw, env, role)
+    }
+}
+
 /// One WeChat app and how its token is kept.
 #[derive(Clone, Debug)]
 pub struct App {
@@ -52,16 +105,21 @@ pub struct App {
 }
 
 /// WeChat's two token endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
 pub enum TokenApi {
     /// `POST /cgi-bin/stable_token`: the same token until its last 5 minutes; safe with many callers.
+    #[default]
     Stable,
     /// `GET /cgi-bin/token`: every call makes a new token and ends the previous one.
     Classic,
 }
 
 /// What happens to an `access_token` that the caller sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum CallerToken {
     /// The request is passed as it is.
     Keep,
@@ -129,6 +187,33 @@ pub struct ConfigError {
     pub field: String,
     /// What was found and what is allowed, in lower case without a full stop.
     pub problem: String,
+}
+
+impl ConfigError {
+    fn new(field: &str, problem: String) -> ConfigError {
+        ConfigError {
+            field: field.to_owned(),
+            problem,
+        }
+    }
+
+    /// The same, seen from the object that holds `field`.
+    fn in_field(self, field: &str) -> ConfigError {
+        let joint = match self.field.as_str() {
+            "" => "",
+            inner if inner.starts_with('[') => "",
+            _ => ".",
+        };
+        ConfigError {
+            field: format!("{field}{joint}{}", self.field),
+            problem: self.problem,
+        }
+    }
+
+    /// The same, seen from the list whose item `index` it is about.
+    fn in_item(self, index: usize) -> ConfigError {
+        self.in_field(&format!("[{index}]"))
+    }
 }
 
 impl fmt::Display for ConfigError {

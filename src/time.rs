@@ -79,7 +79,10 @@ mod tests {
     #[test]
     fn arithmetic_saturates() {
         assert_eq!(Millis(5).before(Duration::from_secs(1)), Millis(0));
-        assert_eq!(Millis(u64::MAX).after(Duration::from_secs(1)), Millis(u64::MAX));
+        assert_eq!(
+            Millis(u64::MAX).after(Duration::from_secs(1)),
+            Millis(u64::MAX)
+        );
         assert_eq!(Millis(3).since(Millis(7)), Duration::ZERO);
     }
 }

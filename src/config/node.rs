@@ -1,0 +1,360 @@
+//! The document as a tree, and serde's way from the tree to a type. It exists for the error messages: each one names
+//! the whole path of its field, none repeats a value that may be a secret, and a key that is given twice is seen.
+//!
+//! `serde_json`'s own errors name a line instead of a field and repeat wrong values, and its `Value` keeps the last of
+//! two equal keys. Numbers are doubles, because Envoy hands a `google.protobuf.Struct` over, which knows no others.
+
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{
+    self, DeserializeOwned, DeserializeSeed, Deserializer, Expected, IntoDeserializer, MapAccess,
+    SeqAccess, Unexpected, Visitor,
+};
+use serde::{forward_to_deserialize_any, Deserialize};
+
+use super::ConfigError;
+
+/// One value of the document. It has no `Debug`: it may hold a secret.
+pub(crate) enum Node {
+    Null,
+    Bool(bool),
+    Number(f64),
+    Text(String),
+    List(Vec<Node>),
+    /// In the order of the document, equal keys included.
+    Object(Vec<(String, Node)>),
+}
+
+impl Node {
+    /// The text of a field, where there is one; for looking at an object that could not be read.
+    pub(crate) fn text_of(&self, field: &str) -> Option<&str> {
+        let Node::Object(entries) = self else {
+            return None;
+        };
+        entries.iter().find_map(|(key, value)| match value {
+            Node::Text(text) if key == field => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self, Node::List(_))
+    }
+
+    fn unexpected(&self) -> Unexpected<'_> {
+        match self {
+            Node::Null => Unexpected::Unit,
+            Node::Bool(value) => Unexpected::Bool(*value),
+            Node::Number(value) => Unexpected::Float(*value),
+            Node::Text(_) => Unexpected::Str(""),
+            Node::List(_) => Unexpected::Seq,
+            Node::Object(_) => Unexpected::Map,
+        }
+    }
+
+    fn must_be<E: Expected>(&self, fits: bool, allowed: E) -> Result<(), ConfigError> {
+        if fits {
+            return Ok(());
+        }
+        Err(de::Error::invalid_type(self.unexpected(), &allowed))
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
+        deserializer.deserialize_any(NodeVisitor)
+    }
+}
+
+struct NodeVisitor;
+
+impl<'de> Visitor<'de> for NodeVisitor {
+    type Value = Node;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Node, E> {
+        Ok(Node::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
+        Ok(Node::Bool(value))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
+        Ok(Node::Number(value as f64))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
+        Ok(Node::Number(value as f64))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
+        Ok(Node::Number(value))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
+        Ok(Node::Text(value.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Node::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
+        let mut object = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            object.push(entry);
+        }
+        Ok(Node::Object(object))
+    }
+}
+
+/// A part of the document that is read on its own, later: an app, so that a bad one can be left out, and a secret, so
+/// that what is wrong with it can be told without repeating it.
+pub(crate) struct Later<T> {
+    node: Node,
+    of: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Later<T> {
+    /// Reads it; paths in the error begin at this part.
+    pub(crate) fn read(&self) -> Result<T, ConfigError> {
+        T::deserialize(&self.node)
+    }
+
+    /// Reads a list of `T`, or one `T` alone as a list of one.
+    pub(crate) fn read_list(&self) -> Result<Vec<T>, ConfigError> {
+        match &self.node {
+            Node::List(_) => Vec::deserialize(&self.node),
+            one => Ok(vec![T::deserialize(one)?]),
+        }
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+}
+
+impl<'de, T> Deserialize<'de> for Later<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Later<T>, D::Error> {
+        let node = Node::deserialize(deserializer)?;
+        Ok(Later {
+            node,
+            of: PhantomData,
+        })
+    }
+}
+
+/// Null is never taken for "absent": in YAML it is a key whose value was forgotten.
+impl<'de> Deserializer<'de> for &'de Node {
+    type Error = ConfigError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self {
+            Node::Null => visitor.visit_unit(),
+            Node::Bool(value) => visitor.visit_bool(*value),
+            Node::Number(value) => visitor.visit_f64(*value),
+            Node::Text(value) => visitor.visit_borrowed_str(value),
+            Node::List(items) => visitor.visit_seq(Items {
+                items: items.iter().enumerate(),
+            }),
+            Node::Object(entries) => visitor.visit_map(Entries {
+                entries: entries.iter(),
+                current: None,
+            }),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.must_be(matches!(self, Node::Bool(_)), "true or false")?;
+        self.deserialize_any(visitor)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        self.must_be(matches!(self, Node::List(_)), "a list")?;
+        self.deserialize_any(visitor)
+    }
+
+    /// Only from an object: serde would also read a struct from a list of its fields.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ConfigError> {
+        self.must_be(
+            matches!(self, Node::Object(_)),
+            ListOf("an object of ", fields),
+        )?;
+        self.deserialize_any(visitor)
+    }
+
+    /// Only from a text: the document's enums carry no data.
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ConfigError> {
+        match self {
+            Node::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            other => Err(de::Error::invalid_type(
+                other.unexpected(),
+                &ListOf("", variants),
+            )),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct tuple tuple_struct map identifier ignored_any
+    }
+}
+
+struct Items<'de> {
+    items: std::iter::Enumerate<std::slice::Iter<'de, Node>>,
+}
+
+impl<'de> SeqAccess<'de> for Items<'de> {
+    type Error = ConfigError;
+
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ConfigError> {
+        let Some((index, item)) = self.items.next() else {
+            return Ok(None);
+        };
+        let value = seed
+            .deserialize(item)
+            .map_err(|error| error.in_item(index))?;
+        Ok(Some(value))
+    }
+}
+
+struct Entries<'de> {
+    entries: std::slice::Iter<'de, (String, Node)>,
+    current: Option<&'de (String, Node)>,
+}
+
+impl<'de> MapAccess<'de> for Entries<'de> {
+    type Error = ConfigError;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, ConfigError> {
+        self.current = self.entries.next();
+        self.current
+            .map(|(key, _)| seed.deserialize(key.as_str().into_deserializer()))
+            .transpose()
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<S::Value, ConfigError> {
+        let Some((key, value)) = self.current else {
+            return Err(de::Error::custom("has a value without a key"));
+        };
+        seed.deserialize(value).map_err(|error| error.in_field(key))
+    }
+}
+
+impl de::Error for ConfigError {
+    fn custom<T: fmt::Display>(problem: T) -> ConfigError {
+        ConfigError::new("", problem.to_string())
+    }
+
+    /// Names the kind of what was found, never the value: it may be a secret in the wrong place.
+    fn invalid_type(found: Unexpected<'_>, allowed: &dyn Expected) -> ConfigError {
+        let kind = match found {
+            Unexpected::Unit | Unexpected::Option => "null",
+            Unexpected::Bool(_) => "true or false",
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
+            Unexpected::Str(_) | Unexpected::Char(_) | Unexpected::Bytes(_) => "a text",
+            Unexpected::Seq => "a list",
+            _ => "an object",
+        };
+        ConfigError::new("", format!("is {kind}; allowed: {allowed}"))
+    }
+
+    fn unknown_variant(variant: &str, allowed: &'static [&'static str]) -> ConfigError {
+        let problem = format!(
+            "{} is not known; allowed: {}",
+            quoted(variant),
+            ListOf("", allowed)
+        );
+        ConfigError::new("", problem)
+    }
+
+    fn unknown_field(field: &str, allowed: &'static [&'static str]) -> ConfigError {
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        let field = match field {
+            name if (1..=64).contains(&name.len()) && name.chars().all(plain) => name.to_owned(),
+            name => quoted(name),
+        };
+        ConfigError::new(
+            &field,
+            format!("is not known; allowed: {}", ListOf("", allowed)),
+        )
+    }
+
+    fn missing_field(field: &'static str) -> ConfigError {
+        ConfigError::new(field, "is missing".to_owned())
+    }
+
+    fn duplicate_field(field: &'static str) -> ConfigError {
+        ConfigError::new(field, "is given twice; allowed: once".to_owned())
+    }
+}
+
+/// A value for a message: in quotes, on one line, shortened to 64 characters.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for (index, c) in text.chars().enumerate() {
+        if index == 64 {
+            quoted.push('…');
+            break;
+        }
+        if c.is_control() || c == '"' || c == '\\' || c == '\u{2028}' || c == '\u{2029}' {
+            quoted.extend(c.escape_default());
+        } else {
+            quoted.push(c);
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Words with commas between, after a beginning.
+struct ListOf(&'static str, &'static [&'static str]);
+
+impl fmt::Display for ListOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)?;
+        for (index, word) in self.1.iter().enumerate() {
+            f.write_str(if index == 0 { "" } else { ", " })?;
+            f.write_str(word)?;
+        }
+        Ok(())
+    }
+}
+
+impl Expected for ListOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

@@ -1,0 +1,44 @@
+//! The configuration from outside: what a good document means, and how each wrong one is refused.
+
+#[path = "config/good.rs"]
+mod good;
+#[path = "config/never_panics.rs"]
+mod never_panics;
+#[path = "config/skip.rs"]
+mod skip;
+#[path = "config/wrong.rs"]
+mod wrong;
+#[path = "config/wrong_documents.rs"]
+mod wrong_documents;
+
+use serde_json::{json, Value};
+use wechat_token::config::{Config, ConfigError, Role};
+
+/// What the environment of these tests holds.
+fn env(name: &str) -> Option<String> {
+    let value = match name {
+        "WECHAT_SECRET" => "secret-of-the-shop",
+        "WECHAT_SECRET_OLD" => "old-secret-of-the-shop",
+        "EMPTY_SECRET" => "",
+        "LINE_FEED_SECRET" => "MARKER-7f3a9c\n",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn parse_text(document: &str, role: Role) -> Result<Config, ConfigError> {
+    Config::parse(document.as_bytes(), &env, role)
+}
+
+fn parse(document: &Value) -> Result<Config, ConfigError> {
+    parse_text(&document.to_string(), Role::Refresher)
+}
+
+/// A document that is right, small, and easily made wrong.
+fn minimal() -> Value {
+    json!({"apps": [app("wx1")]})
+}
+
+fn app(appid: &str) -> Value {
+    json!({"appid": appid, "secret": {"env": "WECHAT_SECRET"}})
+}
