@@ -9,7 +9,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{header, HeaderMap, Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::Client as Pool;
@@ -88,7 +88,8 @@ impl Client {
         self.call("POST", url, headers, body.into()).await
     }
 
-    /// Any method.
+    /// Any method. A POST, PUT or PATCH always carries its Content-Length, also when its body is empty: hyper leaves
+    /// that one out, and WeChat answers it with 412.
     pub async fn call(
         &self,
         method: &str,
@@ -98,7 +99,17 @@ impl Client {
     ) -> Result<Answer, ClientError> {
         let request = |error: &dyn fmt::Display| ClientError::Request(error.to_string());
         let method = Method::from_bytes(method.as_bytes()).map_err(|error| request(&error))?;
+        let given = |name: &str| {
+            headers
+                .iter()
+                .any(|header| header.0.eq_ignore_ascii_case(name))
+        };
+        let sized = [Method::POST, Method::PUT, Method::PATCH].contains(&method)
+            && !given("content-length");
         let mut builder = Request::builder().method(method).uri(url);
+        if sized {
+            builder = builder.header(header::CONTENT_LENGTH, body.len());
+        }
         for (name, value) in headers {
             builder = builder.header(*name, *value);
         }

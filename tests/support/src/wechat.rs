@@ -8,11 +8,13 @@
 //! TLS, HTTP/2, WeCom, and the meaning of business calls (they only say what arrived). A `#` in a request's target
 //! and what follows it is cut off by the HTTP library before it gets here.
 
+mod checks;
 mod control;
 mod endpoints;
 mod faults;
 mod reply;
 mod report;
+mod request;
 mod server;
 mod settings;
 mod tokens;

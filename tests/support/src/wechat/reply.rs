@@ -43,6 +43,21 @@ impl Reply {
         }
     }
 
+    /// A success that begins with its errcode, as WeChat's do; `fields` is an object that is not empty.
+    pub(super) fn ok(fields: &Value) -> Self {
+        let fields = fields.to_string();
+        let body = format!(
+            r#"{{"errcode":0,"errmsg":"ok",{}"#,
+            fields.trim_start_matches('{')
+        );
+        Self {
+            status: 200,
+            content_type: Some(JSON),
+            body: body.into(),
+            errcode: Some(0),
+        }
+    }
+
     pub(super) fn png(bytes: Bytes) -> Self {
         Self {
             status: 200,

@@ -20,12 +20,14 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::endpoints::{self, Endpoint, Received, TokenParams};
+use super::checks;
+use super::endpoints::{self, Endpoint};
 use super::faults::{Action, Plan};
 use super::reply::{Reply, ReplyBody};
 use super::report::Outcome;
+use super::request::{Received, TokenParams};
 use super::tokens::TokenApi;
-use super::world::{Seen, Shared};
+use super::world::{Seen, Settled, Shared};
 
 /// How much of a request's body is kept; the rest is only counted and hashed.
 const BODY_HEAD: usize = 64 * 1024;
@@ -104,7 +106,7 @@ async fn handle(
     request: Request<Incoming>,
 ) -> Served {
     let request = receive(request, peer).await?;
-    endpoints::check_headers(&shared, &request);
+    checks::check_headers(&shared, &request);
     match Endpoint::of(request.path()) {
         Endpoint::Token(api) => token_call(shared, request, api, &slot).await,
         endpoint => business_call(shared, request, endpoint, &slot).await,
@@ -149,44 +151,34 @@ async fn token_call(
     let params = TokenParams::of(&request, api);
     let appid = params.appid.clone().unwrap_or_default();
     let guard = shared.enter_token_call(api, &appid, request.path());
-    endpoints::check(&shared, &request, Endpoint::Token(api), Instant::now());
+    checks::check(&shared, &request, Endpoint::Token(api), Instant::now());
     pass_gate(&shared).await;
-    let plan = shared
-        .world()
-        .script
-        .plan(true, &appid, request.path(), Instant::now());
+    let plan = shared.world().plan(true, &appid, request.path());
     wait(&plan).await;
-    let granted = (plan.replace.is_none() || plan.processed) && !request.no_length;
-    let granted = granted.then(|| endpoints::token_call(&shared, &request, api, &params));
-    let (reply, outcome, token, expires_in) = match (granted, &plan.replace) {
-        (_, None) if request.no_length => (Reply::length_required(), Outcome::NoLength, None, None),
-        (Some(granted), None) => granted,
-        (granted, Some(action)) => {
-            let made = granted.is_some_and(|(_, outcome, ..)| outcome == Outcome::Made);
-            let outcome = if let Action::Errcode { code } = action {
-                Outcome::Refused(*code)
-            } else {
-                Outcome::Fault(action.name().to_owned())
+    let (reply, settled) = if plan.replace.is_some() && !plan.processed {
+        (Reply::body(""), Settled::of(Outcome::Pending))
+    } else if request.no_length {
+        (Reply::length_required(), Settled::of(Outcome::NoLength))
+    } else {
+        endpoints::token_call(&shared, &request, api, &params)
+    };
+    if settled.outcome == Outcome::Made {
+        guard.count_token();
+    }
+    let (reply, settled) = match &plan.replace {
+        None => (reply, settled),
+        Some(action) => {
+            let outcome = match action {
+                Action::Errcode { code } => Outcome::Refused(*code),
+                action => Outcome::Fault(action.name().to_owned()),
             };
-            guard.settle(
-                if made {
-                    Outcome::Made
-                } else {
-                    Outcome::Pending
-                },
-                None,
-                None,
-            );
             (
                 replacement(&shared, &request, action).await,
-                outcome,
-                None,
-                None,
+                Settled { outcome, ..settled },
             )
         }
-        (None, None) => unreachable!("a call without a fault and with a length is always answered"),
     };
-    guard.settle(outcome, token, expires_in);
+    guard.settle(settled);
     record(&shared, request, &reply, &plan, None, None);
     drop(guard);
     deliver(reply, plan, slot)
@@ -198,14 +190,10 @@ async fn business_call(
     endpoint: Endpoint,
     slot: &EndingSlot,
 ) -> Served {
-    let checked = endpoints::check(&shared, &request, endpoint, Instant::now());
+    let checked = checks::check(&shared, &request, endpoint, Instant::now());
     let appid = checked.appid.clone();
-    let plan = shared.world().script.plan(
-        false,
-        appid.as_deref().unwrap_or_default(),
-        request.path(),
-        Instant::now(),
-    );
+    let app = appid.as_deref().unwrap_or_default();
+    let plan = shared.world().plan(false, app, request.path());
     wait(&plan).await;
     let reply = match &plan.replace {
         Some(action) => replacement(&shared, &request, action).await,
@@ -277,7 +265,7 @@ fn record(
         token,
         result,
     };
-    shared.world().record(&path, seen, plan);
+    shared.world().record(&path, seen);
 }
 
 fn deliver(reply: Reply, plan: Plan, slot: &EndingSlot) -> Served {

@@ -63,6 +63,14 @@ pub(super) struct Seen {
     pub(super) result: String,
 }
 
+/// What became of a token call, see [`TokenCall`].
+#[derive(Debug)]
+pub(super) struct Settled {
+    pub(super) outcome: Outcome,
+    pub(super) token: Option<u64>,
+    pub(super) expires_in: Option<u64>,
+}
+
 /// A token call in flight. Dropping it ends the call, also when the caller hung up.
 #[derive(Debug)]
 pub(super) struct TokenCallGuard {
@@ -225,11 +233,17 @@ impl World {
         }
     }
 
-    /// Counts a finished call and keeps it.
-    pub(super) fn record(&mut self, path: &str, seen: Seen, plan: &Plan) {
+    /// What the script says about a call; counts it.
+    pub(super) fn plan(&mut self, token: bool, appid: &str, path: &str) -> Plan {
+        let plan = self.script.plan(token, appid, path, Instant::now());
         for name in &plan.names {
             *self.report.faults.entry((*name).to_owned()).or_default() += 1;
         }
+        plan
+    }
+
+    /// Counts a finished call and keeps it.
+    pub(super) fn record(&mut self, path: &str, seen: Seen) {
         let known =
             self.report.endpoints.contains_key(path) || self.report.endpoints.len() < PATHS_KEPT;
         let path = if known { path } else { "(more)" };
@@ -305,25 +319,32 @@ impl World {
     }
 }
 
-impl TokenCallGuard {
-    /// Writes what became of the call; without this it counts as abandoned.
-    pub(super) fn settle(&self, outcome: Outcome, token: Option<u64>, expires_in: Option<u64>) {
-        let mut world = self.shared.world();
-        if outcome == Outcome::Made {
-            world
-                .report
-                .apps
-                .entry(self.appid.clone())
-                .or_default()
-                .tokens_made += 1;
+impl Settled {
+    /// Without a token.
+    pub(super) fn of(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            token: None,
+            expires_in: None,
         }
+    }
+}
+
+impl TokenCallGuard {
+    /// Counts a new token, also where a fault keeps it from the caller.
+    pub(super) fn count_token(&self) {
+        let mut world = self.shared.world();
+        let app = world.report.apps.entry(self.appid.clone()).or_default();
+        app.tokens_made += 1;
+    }
+
+    /// Writes what became of the call; without this it counts as abandoned.
+    pub(super) fn settle(&self, settled: Settled) {
+        let mut world = self.shared.world();
         if let Some(call) = self.logged(&mut world) {
-            *call = TokenCall {
-                outcome,
-                token,
-                expires_in,
-                ..call.clone()
-            };
+            call.outcome = settled.outcome;
+            call.token = settled.token;
+            call.expires_in = settled.expires_in;
         }
     }
 
