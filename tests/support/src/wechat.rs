@@ -70,26 +70,14 @@ impl FakeWeChat {
             .build()?;
         let (listen, control) = (settings.listen, settings.control);
         let shared = Arc::new(Shared::new(settings));
-        let entered = runtime.enter();
-        let listener = bind(listen)?;
-        let address = listener.local_addr()?;
-        runtime.spawn(server::serve(listener, Arc::clone(&shared)));
-        let control = match control {
-            Some(control) => {
-                let listener = bind(control)?;
-                let address = listener.local_addr()?;
-                runtime.spawn(control::serve(listener, Arc::clone(&shared)));
-                Some(address)
-            }
-            None => None,
-        };
-        drop(entered);
-        Ok(Self {
+        let mut fake = Self {
             shared,
-            address,
-            control,
+            address: listen,
+            control: None,
             runtime: Some(runtime),
-        })
+        };
+        fake.listen(listen, control)?;
+        Ok(fake)
     }
 
     /// Adds an app, or gives one other secrets or another whitelist.
@@ -226,6 +214,22 @@ impl FakeWeChat {
     /// Every token ever handed out, oldest first.
     pub fn tokens(&self) -> Vec<String> {
         self.shared.world().book.tokens()
+    }
+
+    fn listen(&mut self, api: SocketAddr, control: Option<SocketAddr>) -> io::Result<()> {
+        let Some(runtime) = &self.runtime else {
+            return Ok(());
+        };
+        let _entered = runtime.enter();
+        let listener = bind(api)?;
+        self.address = listener.local_addr()?;
+        runtime.spawn(server::serve(listener, Arc::clone(&self.shared)));
+        if let Some(control) = control {
+            let listener = bind(control)?;
+            self.control = Some(listener.local_addr()?);
+            runtime.spawn(control::serve(listener, Arc::clone(&self.shared)));
+        }
+        Ok(())
     }
 
     fn app(&self, appid: &str) -> App {

@@ -9,9 +9,7 @@ use std::time::Duration;
 use common::{setup, setup_with, APPID, SECRET};
 use serde_json::json;
 use support::client::{concurrent, raw::Raw};
-use support::wechat::{crc32, ErrcodeStyle, ErrorStyle, Outcome, Settings, TokenApi};
-
-const DEADLINE: Duration = Duration::from_secs(10);
+use support::wechat::{crc32, ErrcodeStyle, ErrorStyle, FakeWeChat, Outcome, Settings, TokenApi};
 
 #[tokio::test]
 async fn a_business_call_with_a_live_token_says_what_arrived() {
@@ -360,4 +358,20 @@ async fn tickets_and_callback_addresses_look_like_wechats() {
         .unwrap()
         .json();
     assert!(addresses["ip_list"].is_array());
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_an_error_and_a_dropped_fake_frees_its_own() {
+    let first = setup().fake;
+    let listen = first.address();
+    let again = || {
+        FakeWeChat::try_start(Settings {
+            listen,
+            ..Settings::default()
+        })
+    };
+    assert_eq!(again().unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    drop(first);
+    let deadline = std::time::Duration::from_secs(10);
+    support::wait::until(deadline, "the address to be free", || again().is_ok()).await;
 }

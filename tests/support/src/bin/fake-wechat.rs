@@ -1,11 +1,13 @@
 //! `fake-wechat`: the strict fake WeChat as a program, driven over its control address.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
 use support::wechat::{parse_faults, App, ErrcodeStyle, ErrorStyle, FakeWeChat, Fault, Settings};
+use tokio::signal::unix::{signal, SignalKind};
 
 /// A strict fake WeChat: both token endpoints with WeChat's rules, business calls that say what arrived, scripted
 /// faults, and a report of everything seen under http://CONTROL/control/report.
@@ -48,14 +50,14 @@ struct Options {
 #[derive(Clone, Debug)]
 struct Script(Vec<Fault>);
 
-fn main() -> ExitCode {
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
     let options = Options::parse();
-    let apps = options
-        .app
-        .iter()
-        .map(|(appid, _)| appid.as_str())
-        .collect::<std::collections::BTreeSet<_>>()
-        .len();
+    let appids: BTreeSet<String> = options.app.iter().map(|app| app.0.clone()).collect();
+    // Before the ready line, which may be answered by a signal at once; and as process 1 of a container, no signal
+    // would end the program by itself.
+    let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+    let mut interrupt = signal(SignalKind::interrupt()).expect("a signal handler");
     let fake = match FakeWeChat::try_start(settings(options)) {
         Ok(fake) => fake,
         Err(error) => {
@@ -67,10 +69,14 @@ fn main() -> ExitCode {
         .control_address()
         .map_or_else(String::new, |address| address.to_string());
     println!(
-        "fake-wechat: ready on {}, control on {control}, {apps} app(s)",
-        fake.address()
+        "fake-wechat: ready on {}, control on {control}, {} app(s)",
+        fake.address(),
+        appids.len()
     );
-    wait_for_signal();
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
     ExitCode::SUCCESS
 }
 
@@ -105,22 +111,6 @@ fn settings(options: Options) -> Settings {
         }
     }
     settings
-}
-
-/// Waits for SIGINT or SIGTERM: as process 1 of a container, neither would end the program by itself.
-fn wait_for_signal() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let terminate = tokio::signal::unix::SignalKind::terminate();
-        let mut terminate = tokio::signal::unix::signal(terminate).expect("a signal handler");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    });
 }
 
 fn parse_app(text: &str) -> Result<(String, String), String> {
