@@ -63,9 +63,15 @@ impl Message {
         let kind = r.u8()?;
         let appid = r.text()?.to_owned();
         let message = match kind {
-            UPDATED => Message::Updated { appid, epoch: r.u64()? },
+            UPDATED => Message::Updated {
+                appid,
+                epoch: r.u64()?,
+            },
             WANT => Message::Want { appid },
-            REJECTED => Message::Rejected { appid, generation: Generation(r.u64()?) },
+            REJECTED => Message::Rejected {
+                appid,
+                generation: Generation(r.u64()?),
+            },
             _ => return None,
         };
         r.finish()?;
@@ -82,7 +88,10 @@ mod tests {
         ("[a-z0-9]{1,32}", any::<u64>(), 0..3).prop_map(|(appid, n, kind)| match kind {
             0 => Message::Updated { appid, epoch: n },
             1 => Message::Want { appid },
-            _ => Message::Rejected { appid, generation: Generation(n) },
+            _ => Message::Rejected {
+                appid,
+                generation: Generation(n),
+            },
         })
     }
 

@@ -114,7 +114,11 @@ impl AppRecord {
         let mut r = Reader::new(bytes, VERSION)?;
         let record = AppRecord {
             term: r.u64()?,
-            holder: Holder { slot: r.u32()?, incarnation: r.u64()?, primary: r.flag()? },
+            holder: Holder {
+                slot: r.u32()?,
+                incarnation: r.u64()?,
+                primary: r.flag()?,
+            },
             in_flight_until: Millis(r.u64()?),
             generation: Generation(r.u64()?),
             token: match r.flag()? {
@@ -158,7 +162,10 @@ impl SlotRecord {
     /// Reads a record; `None` when the bytes are not one of this version.
     pub fn decode(bytes: &[u8]) -> Option<SlotRecord> {
         let mut r = Reader::new(bytes, VERSION)?;
-        let record = SlotRecord { incarnation: r.u64()?, heartbeat: Millis(r.u64()?) };
+        let record = SlotRecord {
+            incarnation: r.u64()?,
+            heartbeat: Millis(r.u64()?),
+        };
         r.finish()?;
         Some(record)
     }
@@ -195,7 +202,11 @@ mod tests {
 
     fn troubles() -> impl Strategy<Value = Trouble> {
         (option::of(1..i64::MAX), any::<u64>(), any::<bool>()).prop_map(|(errcode, at, open)| {
-            Trouble { errcode, retry_at: Millis(at), open }
+            Trouble {
+                errcode,
+                retry_at: Millis(at),
+                open,
+            }
         })
     }
 
@@ -209,7 +220,11 @@ mod tests {
         )
             .prop_map(|(n, slot, primary, token, trouble)| AppRecord {
                 term: n[0],
-                holder: Holder { slot, incarnation: n[1], primary },
+                holder: Holder {
+                    slot,
+                    incarnation: n[1],
+                    primary,
+                },
                 in_flight_until: Millis(n[2]),
                 generation: Generation(n[3]),
                 token,
@@ -245,7 +260,10 @@ mod tests {
 
     #[test]
     fn slots_and_epochs_come_back_and_other_versions_are_none() {
-        let slot = SlotRecord { incarnation: 7, heartbeat: Millis(9) };
+        let slot = SlotRecord {
+            incarnation: 7,
+            heartbeat: Millis(9),
+        };
         assert_eq!(SlotRecord::decode(&slot.encode()), Some(slot));
         assert_eq!(decode_epoch(&encode_epoch(42)), Some(42));
         let mut other = encode_epoch(42);
@@ -255,8 +273,15 @@ mod tests {
 
     #[test]
     fn a_record_never_prints_its_token() {
-        let token = Token { value: Secret::new("t0ken"), granted_at: Millis(0), deadline: Millis(1) };
-        let record = AppRecord { token: Some(token), ..AppRecord::default() };
+        let token = Token {
+            value: Secret::new("t0ken"),
+            granted_at: Millis(0),
+            deadline: Millis(1),
+        };
+        let record = AppRecord {
+            token: Some(token),
+            ..AppRecord::default()
+        };
         assert!(!format!("{record:?}").contains("t0ken"));
     }
 }

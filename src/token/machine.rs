@@ -12,7 +12,7 @@ use crate::config::{App, Config, TokenApi};
 use crate::record::AppRecord;
 use crate::secret::Secret;
 use crate::time::Millis;
-use crate::wechat::errcode::{self, OnToken};
+use crate::wechat::errcode::OnToken;
 use crate::wechat::Failure;
 
 /// Failures in a row after which the breaker opens.
@@ -135,11 +135,17 @@ impl Machine {
             policy,
         };
         machine.state = match (&machine.token, &machine.trouble) {
-            (_, Some(trouble)) if trouble.open => State::Open { until: trouble.retry_at },
-            (_, Some(trouble)) => State::BackingOff { until: trouble.retry_at },
+            (_, Some(trouble)) if trouble.open => State::Open {
+                until: trouble.retry_at,
+            },
+            (_, Some(trouble)) => State::BackingOff {
+                until: trouble.retry_at,
+            },
             (Some(token), None) => {
                 let left = token.deadline.since(moment.now);
-                State::Fresh { refresh_at: machine.refresh_time(token.deadline, left, moment) }
+                State::Fresh {
+                    refresh_at: machine.refresh_time(token.deadline, left, moment),
+                }
             }
             (None, None) => State::Empty,
         };
@@ -212,7 +218,11 @@ impl Machine {
         if self.is_refreshing() {
             return self.handle_failed(&Failure::Unreachable("the reply never came"), moment);
         }
-        if self.budget.as_mut().is_some_and(|budget| !budget.spend(moment)) {
+        if self
+            .budget
+            .as_mut()
+            .is_some_and(|budget| !budget.spend(moment))
+        {
             let until = moment.now.after(moment.wall.until_shanghai_midnight());
             self.open(until, None);
             return vec![Command::Publish, Command::Report(Report::BudgetSpent)];
@@ -226,7 +236,9 @@ impl Machine {
             if let Some(budget) = &mut self.budget {
                 budget.refund();
             }
-            self.state = State::BackingOff { until: moment.now.after(NOT_SENT_PAUSE) };
+            self.state = State::BackingOff {
+                until: moment.now.after(NOT_SENT_PAUSE),
+            };
         }
         Vec::new()
     }
@@ -250,7 +262,11 @@ impl Machine {
             }
             _ => {
                 self.generation = self.generation.next();
-                self.token = Some(Token { value, granted_at: since, deadline });
+                self.token = Some(Token {
+                    value,
+                    granted_at: since,
+                    deadline,
+                });
                 Report::Renewed
             }
         };
@@ -268,14 +284,8 @@ impl Machine {
             return Vec::new();
         }
         self.failures = self.failures.saturating_add(1);
-        let (errcode, rule) = match failure {
-            Failure::Errcode { errcode, .. } => {
-                let rule = errcode::lookup(*errcode).map_or(OnToken::Transient, |entry| entry.on_token);
-                (Some(*errcode), rule)
-            }
-            _ => (None, OnToken::Transient),
-        };
-        match rule {
+        let errcode = failure.errcode();
+        match failure.on_token() {
             OnToken::WrongSecret { retry } => {
                 if self.try_next_secret() {
                     self.back_off(moment.now, errcode);
@@ -288,9 +298,14 @@ impl Machine {
             OnToken::UntilMidnight => {
                 let midnight = moment.now.after(moment.wall.until_shanghai_midnight());
                 // Up to a minute later, so that not everybody calls at the stroke.
-                self.open(midnight.after(moment.sample.part_of(Duration::from_secs(60))), errcode);
+                self.open(
+                    midnight.after(moment.sample.part_of(Duration::from_secs(60))),
+                    errcode,
+                );
             }
-            OnToken::Transient if matches!(failure, Failure::Unreachable(_)) && self.try_next_upstream() => {
+            OnToken::Transient
+                if matches!(failure, Failure::Unreachable(_)) && self.try_next_upstream() =>
+            {
                 self.back_off(moment.now, errcode);
             }
             OnToken::Transient => {
@@ -300,7 +315,10 @@ impl Machine {
                 if self.failures < FAILURES_TO_OPEN {
                     self.back_off(until, errcode);
                 } else {
-                    self.open(until.max(moment.now.after(self.policy.backoff.longest() / 2)), errcode);
+                    self.open(
+                        until.max(moment.now.after(self.policy.backoff.longest() / 2)),
+                        errcode,
+                    );
                 }
             }
         }
@@ -315,7 +333,9 @@ impl Machine {
         match (self.state, &self.token) {
             (State::Fresh { .. }, Some(token)) => {
                 if self.limit.admit(token.granted_at, moment.now) {
-                    self.state = State::Fresh { refresh_at: moment.now };
+                    self.state = State::Fresh {
+                        refresh_at: moment.now,
+                    };
                     vec![Command::Report(Report::RejectedRefresh)]
                 } else {
                     self.settled = generation;
@@ -342,14 +362,22 @@ impl Machine {
 
     fn back_off(&mut self, until: Millis, errcode: Option<i64>) {
         self.state = State::BackingOff { until };
-        self.trouble = Some(Trouble { errcode, retry_at: until, open: false });
+        self.trouble = Some(Trouble {
+            errcode,
+            retry_at: until,
+            open: false,
+        });
     }
 
     fn open(&mut self, until: Millis, errcode: Option<i64>) {
         self.tried = Attempt::default();
         self.settled = self.generation;
         self.state = State::Open { until };
-        self.trouble = Some(Trouble { errcode, retry_at: until, open: true });
+        self.trouble = Some(Trouble {
+            errcode,
+            retry_at: until,
+            open: true,
+        });
     }
 
     /// Moves on to the next secret; false when each has been tried in this round.
@@ -369,7 +397,10 @@ impl Machine {
 
 /// `wait` from now and up to a tenth more, so that many Envoys do not call at once.
 fn later(wait: Duration, moment: &Moment) -> Millis {
-    moment.now.after(wait).after(moment.sample.part_of(wait / 10))
+    moment
+        .now
+        .after(wait)
+        .after(moment.sample.part_of(wait / 10))
 }
 
 #[cfg(test)]

@@ -56,7 +56,10 @@ impl Backoff {
 
 impl Default for Backoff {
     fn default() -> Backoff {
-        Backoff { initial: Duration::from_secs(1), max: Duration::from_secs(60) }
+        Backoff {
+            initial: Duration::from_secs(1),
+            max: Duration::from_secs(60),
+        }
     }
 }
 
@@ -82,7 +85,11 @@ pub struct Budget {
 impl Budget {
     /// A budget of `per_day` calls.
     pub fn new(per_day: u32) -> Budget {
-        Budget { per_day, day: 0, spent: 0 }
+        Budget {
+            per_day,
+            day: 0,
+            spent: 0,
+        }
     }
 
     /// Takes one call from today's budget; false when nothing is left before midnight.
@@ -124,7 +131,11 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(3600);
 impl RejectionLimit {
     /// A limit of one refresh per `base`.
     pub fn new(base: Duration) -> RejectionLimit {
-        RejectionLimit { base, interval: base, not_before: Millis(0) }
+        RejectionLimit {
+            base,
+            interval: base,
+            not_before: Millis(0),
+        }
     }
 
     /// Whether a rejection of a token granted at `granted_at` may cause a refresh now; if so, it is counted.
@@ -133,7 +144,9 @@ impl RejectionLimit {
             return false;
         }
         self.interval = if now.since(granted_at) < YOUNG {
-            self.interval.saturating_mul(2).min(LONGEST_INTERVAL.max(self.base))
+            self.interval
+                .saturating_mul(2)
+                .min(LONGEST_INTERVAL.max(self.base))
         } else {
             self.base
         };
@@ -151,13 +164,23 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     fn moment(wall: u64) -> Moment {
-        Moment { now: Millis(0), wall: UnixMillis(wall), sample: Sample(0) }
+        Moment {
+            now: Millis(0),
+            wall: UnixMillis(wall),
+            sample: Sample(0),
+        }
     }
 
     #[test]
     fn bounds_that_make_no_sense_are_refused() {
-        assert_eq!(Backoff::try_new(Duration::ZERO, S), Err(BackoffError::ZeroInitial));
-        assert_eq!(Backoff::try_new(2 * S, S), Err(BackoffError::MaxBelowInitial));
+        assert_eq!(
+            Backoff::try_new(Duration::ZERO, S),
+            Err(BackoffError::ZeroInitial)
+        );
+        assert_eq!(
+            Backoff::try_new(2 * S, S),
+            Err(BackoffError::MaxBelowInitial)
+        );
     }
 
     proptest! {
@@ -184,8 +207,14 @@ mod tests {
         assert!(budget.spend(&moment(before_midnight)));
         assert!(!budget.spend(&moment(before_midnight)));
         assert!(budget.spend(&moment(before_midnight + 1)));
-        assert!(budget.spend(&moment(before_midnight)), "one left of the new day");
-        assert!(!budget.spend(&moment(before_midnight)), "stepping back is no new day");
+        assert!(
+            budget.spend(&moment(before_midnight)),
+            "one left of the new day"
+        );
+        assert!(
+            !budget.spend(&moment(before_midnight)),
+            "stepping back is no new day"
+        );
         budget.refund();
         assert!(budget.spend(&moment(before_midnight)));
     }

@@ -1,0 +1,378 @@
+use super::*;
+use crate::time::UnixMillis;
+use crate::token::Sample;
+
+const S: Duration = Duration::from_secs(1);
+
+struct Driver {
+    machine: Machine,
+    now: Millis,
+}
+
+fn policy() -> Policy {
+    Policy {
+        lead: 300 * S,
+        jitter: Duration::ZERO,
+        backoff: Backoff::try_new(S, 60 * S).unwrap(),
+        rejected_interval: 60 * S,
+        secrets: 1,
+        upstreams: 1,
+        daily_budget: None,
+        call_timeout: 5 * S,
+    }
+}
+
+fn setup(policy: Policy) -> Driver {
+    let mut driver = Driver {
+        machine: Machine::adopt(policy, &AppRecord::default(), &at(Millis(1_000))),
+        now: Millis(1_000),
+    };
+    driver.now = Millis(1_000);
+    driver
+}
+
+fn at(now: Millis) -> Moment {
+    Moment {
+        now,
+        wall: UnixMillis(now.0),
+        sample: Sample(u64::MAX / 2),
+    }
+}
+
+fn wechat(errcode: i64) -> Failure {
+    Failure::Errcode {
+        errcode,
+        rid: None,
+        refused_ip: None,
+        errmsg: String::new(),
+    }
+}
+
+impl Driver {
+    fn handle(&mut self, event: Event<'_>) -> Vec<Command> {
+        self.machine.handle(event, &at(self.now))
+    }
+
+    /// Jumps to the next wake-up and expects a call.
+    fn fetch(&mut self) -> Attempt {
+        self.now = self.now.max(self.machine.next_wakeup());
+        match self.handle(Event::Timer).as_slice() {
+            [Command::Fetch(attempt)] => *attempt,
+            other => panic!("no call but {other:?} in {:?}", self.machine.state()),
+        }
+    }
+
+    fn grant(&mut self, token: &str, seconds: u32) -> Vec<Command> {
+        self.handle(Event::Granted {
+            token: Secret::new(token),
+            expires_in: S * seconds,
+        })
+    }
+
+    fn fail(&mut self, failure: &Failure) -> Duration {
+        assert_eq!(
+            self.handle(Event::Failed(failure)),
+            [Command::Publish, Command::Report(Report::Failed)],
+            "{failure}"
+        );
+        self.machine.next_wakeup().since(self.now)
+    }
+}
+
+#[test]
+fn a_token_is_fetched_at_once_and_again_one_lead_before_its_end() {
+    let mut d = setup(policy());
+    assert_eq!(d.machine.next_wakeup(), Millis(0));
+    d.fetch();
+    assert_eq!(
+        d.grant("a", 7200),
+        [Command::Publish, Command::Report(Report::Renewed)]
+    );
+    assert_eq!(d.machine.generation(), Generation(1));
+    assert_eq!(d.machine.next_wakeup(), d.now.after(6900 * S));
+}
+
+#[test]
+fn lifetime_counts_from_the_dispatch_of_the_call() {
+    let mut d = setup(policy());
+    d.fetch();
+    let dispatched = d.now;
+    d.now = d.now.after(4 * S);
+    d.grant("a", 7200);
+    let deadline = dispatched.after(7200 * S);
+    assert!(d
+        .machine
+        .serve(deadline.before(Duration::from_millis(1)))
+        .is_some());
+    assert!(d.machine.serve(deadline).is_none());
+}
+
+#[test]
+fn the_lead_is_at_most_half_of_what_is_left_and_refreshes_keep_a_distance() {
+    for (lifetime, pause) in [(7200, 6900), (100, 50), (8, 4), (4, 2), (1200, 900)] {
+        let mut d = setup(policy());
+        d.fetch();
+        d.grant("a", lifetime);
+        assert_eq!(
+            d.machine.next_wakeup(),
+            d.now.after(S * pause),
+            "lifetime {lifetime}"
+        );
+    }
+}
+
+#[test]
+fn the_same_token_moves_the_deadline_without_a_new_generation() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("a", 600);
+    d.fetch();
+    assert_eq!(
+        d.grant("a", 900),
+        [Command::Publish, Command::Report(Report::Same)]
+    );
+    assert_eq!(d.machine.generation(), Generation(1));
+    assert_eq!(
+        d.machine.serve(d.now).unwrap().deadline,
+        d.now.after(900 * S)
+    );
+    let deadline = d.machine.serve(d.now).unwrap().deadline;
+    d.fetch();
+    d.grant("a", 1);
+    assert_eq!(
+        d.machine.serve(d.now).unwrap().deadline,
+        deadline,
+        "never earlier"
+    );
+}
+
+#[test]
+fn the_old_token_serves_while_the_refresh_fails() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("a", 7200);
+    let deadline = d.machine.serve(d.now).unwrap().deadline;
+    let mut calls = 0;
+    while d.now < deadline {
+        d.fetch();
+        calls += 1;
+        if d.now < deadline {
+            assert!(d.machine.serve(d.now).is_some());
+        }
+        d.fail(&Failure::Unreachable("timeout"));
+    }
+    assert!((5..40).contains(&calls), "{calls} calls in the last 300 s");
+}
+
+#[test]
+fn each_errcode_has_its_own_waiting_rule() {
+    for (errcode, least, most) in [
+        (-1, 0, 1),
+        (40164, 60, 66),
+        (40013, 300, 330),
+        (45011, 60, 66),
+        (89503, 300, 330),
+        (89507, 3600, 3960),
+        (89506, 86_400, 95_040),
+        (99999, 0, 1),
+    ] {
+        let mut d = setup(policy());
+        d.fetch();
+        let wait = d.fail(&wechat(errcode));
+        assert!(
+            (S * least..=S * most).contains(&wait),
+            "errcode {errcode}: {wait:?}"
+        );
+        let open = least > 0;
+        assert_eq!(d.machine.trouble().unwrap().open, open, "errcode {errcode}");
+        assert_eq!(d.machine.trouble().unwrap().errcode, Some(errcode));
+    }
+}
+
+#[test]
+fn a_spent_quota_waits_for_midnight_in_shanghai() {
+    let mut d = setup(policy());
+    d.fetch();
+    let wait = d.fail(&wechat(45009));
+    let midnight = at(d.now).wall.until_shanghai_midnight();
+    assert!((midnight..=midnight + 60 * S).contains(&wait), "{wait:?}");
+}
+
+#[test]
+fn secrets_are_tried_in_order_and_then_the_breaker_opens() {
+    let mut d = setup(Policy {
+        secrets: 3,
+        ..policy()
+    });
+    for secret in 0..3 {
+        assert_eq!(d.fetch().secret, secret);
+        let wait = d.fail(&wechat(40001));
+        assert_eq!(
+            wait.is_zero(),
+            secret < 2,
+            "after secret {secret}: {wait:?}"
+        );
+    }
+    assert!(matches!(d.machine.state(), State::Open { .. }));
+    assert_eq!(d.fetch().secret, 0);
+    d.fail(&wechat(40001));
+    assert_eq!(d.fetch().secret, 1);
+    d.grant("a", 7200);
+    assert_eq!(d.fetch().secret, 1, "the one that worked is kept");
+}
+
+#[test]
+fn a_connection_failure_goes_to_the_next_upstream_at_once() {
+    let mut d = setup(Policy {
+        upstreams: 2,
+        ..policy()
+    });
+    assert_eq!(d.fetch().upstream, 0);
+    assert_eq!(d.fail(&Failure::Unreachable("reset")), Duration::ZERO);
+    assert_eq!(d.fetch().upstream, 1);
+    assert!(d.fail(&Failure::Unreachable("reset")) > Duration::ZERO);
+    assert_eq!(d.fetch().upstream, 0);
+}
+
+#[test]
+fn many_failures_open_the_breaker_for_a_single_trial() {
+    let mut d = setup(policy());
+    for n in 1..=8 {
+        d.fetch();
+        d.fail(&Failure::Http(500));
+        assert_eq!(d.machine.trouble().unwrap().open, n == 8, "failure {n}");
+    }
+    d.fetch();
+    d.fail(&Failure::Http(500));
+    assert!(matches!(d.machine.state(), State::Open { .. }));
+    d.fetch();
+    d.grant("a", 7200);
+    assert_eq!(d.machine.trouble(), None);
+}
+
+#[test]
+fn a_rejection_of_the_current_generation_refreshes_and_a_late_one_does_not() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("a", 7200);
+    d.now = d.now.after(100 * S);
+    assert_eq!(
+        d.handle(Event::Rejected(Generation(7))),
+        [],
+        "unknown generation"
+    );
+    assert_eq!(
+        d.handle(Event::Rejected(Generation(1))),
+        [Command::Report(Report::RejectedRefresh)]
+    );
+    d.fetch();
+    assert_eq!(d.handle(Event::Rejected(Generation(1))), [], "on its way");
+    d.grant("b", 7200);
+    assert_eq!(d.handle(Event::Rejected(Generation(1))), [], "late");
+    assert_eq!(d.machine.next_wakeup(), d.now.after(6900 * S));
+}
+
+#[test]
+fn endless_rejections_cause_at_most_two_calls_a_minute() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("t0", 7200);
+    let mut calls = Vec::new();
+    for n in 0..3_600 {
+        let generation = d.machine.generation();
+        d.handle(Event::Rejected(generation));
+        if d.machine.next_wakeup() <= d.now {
+            d.fetch();
+            calls.push(d.now);
+            d.grant(&format!("t{n}"), 7200);
+        }
+        d.now = d.now.after(S);
+    }
+    for pair in calls.windows(3) {
+        assert!(pair[2].since(pair[0]) >= 60 * S, "{calls:?}");
+    }
+    assert!(calls.len() <= 7, "the interval doubles: {}", calls.len());
+}
+
+#[test]
+fn the_same_string_back_after_a_rejection_settles_it() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("a", 7200);
+    d.now = d.now.after(100 * S);
+    d.handle(Event::Rejected(Generation(1)));
+    d.fetch();
+    d.grant("a", 7100);
+    let mut record = AppRecord::default();
+    d.machine.store(&mut record);
+    assert_eq!(
+        (record.generation, record.settled),
+        (Generation(1), Generation(1))
+    );
+    assert_eq!(d.handle(Event::Rejected(Generation(1))), []);
+}
+
+#[test]
+fn a_budget_stops_the_classic_endpoint_until_midnight() {
+    let mut d = setup(Policy {
+        daily_budget: Some(1),
+        ..policy()
+    });
+    d.fetch();
+    d.grant("a", 7200);
+    d.now = d.machine.next_wakeup();
+    assert_eq!(
+        d.handle(Event::Timer),
+        [Command::Publish, Command::Report(Report::BudgetSpent)]
+    );
+    assert_eq!(
+        d.machine.next_wakeup(),
+        d.now.after(at(d.now).wall.until_shanghai_midnight())
+    );
+    d.fetch();
+}
+
+#[test]
+fn a_call_that_was_not_sent_costs_nothing_and_is_tried_again_soon() {
+    let mut d = setup(Policy {
+        daily_budget: Some(1),
+        ..policy()
+    });
+    for _ in 0..100 {
+        d.fetch();
+        assert_eq!(d.handle(Event::NotSent), []);
+        assert_eq!(d.machine.next_wakeup(), d.now.after(NOT_SENT_PAUSE));
+    }
+    d.fetch();
+    d.grant("a", 7200);
+}
+
+#[test]
+fn a_reply_that_never_comes_counts_as_a_failure() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.now = d.machine.next_wakeup();
+    assert_eq!(
+        d.handle(Event::Timer),
+        [Command::Publish, Command::Report(Report::Failed)]
+    );
+    assert_eq!(d.grant("late", 7200), [], "nobody waits for it any more");
+}
+
+#[test]
+fn a_new_holder_goes_on_where_the_record_ends_and_waits_for_a_call_on_its_way() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("a", 7200);
+    let mut record = AppRecord {
+        in_flight_until: d.now.after(5 * S),
+        ..AppRecord::default()
+    };
+    d.machine.store(&mut record);
+    let heir = Machine::adopt(policy(), &record, &at(d.now));
+    assert_eq!(heir.serve(d.now), d.machine.serve(d.now));
+    assert_eq!(heir.next_wakeup(), d.now.after(6900 * S));
+    record.token = None;
+    let heir = Machine::adopt(policy(), &record, &at(d.now));
+    assert_eq!(heir.next_wakeup(), d.now.after(5 * S));
+}
