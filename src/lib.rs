@@ -1,6 +1,7 @@
 //! Every outbound WeChat call leaves Envoy with a live `access_token`.
 
 pub mod config;
+pub mod host;
 pub mod lease;
 pub mod message;
 pub mod record;

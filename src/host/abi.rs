@@ -1,0 +1,415 @@
+//! The proxy-wasm ABI 0.2.1: the only unsafe code, the only hostcalls, and the callbacks that Envoy calls.
+//!
+//! It takes the place of the `proxy-wasm` crate, because that one exports every callback (each costs time per request),
+//! panics on statuses it does not know, and cannot say "hold everything" ([`Flow::HoldAll`]). Nothing here can panic, and
+//! nothing here decides anything. A buffer that the host hands over was allocated by [`proxy_on_memory_allocate`].
+#![allow(unsafe_code, missing_docs)]
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::host::root::Root;
+use crate::host::{Callout, Cas, Flow, Headers, Host, HostError, MetricKind};
+use crate::time::{millis, Millis, UnixMillis};
+
+const RESPONSE_BODY: u32 = 1;
+const CALLOUT_BODY: u32 = 4;
+const PLUGIN_CONFIGURATION: u32 = 7;
+const OK: u32 = 0;
+
+#[link(wasm_import_module = "env")]
+extern "C" {
+    fn proxy_log(level: u32, data: *const u8, size: usize) -> u32;
+    fn proxy_get_property(path: *const u8, size: usize, data: *mut *mut u8, out: *mut usize) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, out: *mut usize) -> u32;
+    fn proxy_get_header_map_value(map: u32, key: *const u8, size: usize, data: *mut *mut u8, out: *mut usize) -> u32;
+    fn proxy_replace_header_map_value(map: u32, key: *const u8, size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_remove_header_map_value(map: u32, key: *const u8, size: usize) -> u32;
+    fn proxy_continue_stream(kind: u32) -> u32;
+    fn proxy_send_local_response(status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize, headers: *const u8, headers_size: usize, grpc_status: i32) -> u32;
+    fn proxy_get_shared_data(key: *const u8, size: usize, data: *mut *mut u8, out: *mut usize, cas: *mut u32) -> u32;
+    fn proxy_set_shared_data(key: *const u8, size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
+    fn proxy_register_shared_queue(name: *const u8, size: usize, id: *mut u32) -> u32;
+    fn proxy_resolve_shared_queue(vm: *const u8, vm_size: usize, name: *const u8, size: usize, id: *mut u32) -> u32;
+    fn proxy_enqueue_shared_queue(id: u32, data: *const u8, size: usize) -> u32;
+    fn proxy_dequeue_shared_queue(id: u32, data: *mut *mut u8, out: *mut usize) -> u32;
+    fn proxy_http_call(cluster: *const u8, cluster_size: usize, headers: *const u8, headers_size: usize, body: *const u8, body_size: usize, trailers: *const u8, trailers_size: usize, timeout: u32, id: *mut u32) -> u32;
+    fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
+    fn proxy_increment_metric(id: u32, by: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
+}
+
+#[link(wasm_import_module = "wasi_snapshot_preview1")]
+extern "C" {
+    fn clock_time_get(clock: u32, precision: u64, time: *mut u64) -> u32;
+    fn random_get(buffer: *mut u8, size: usize) -> u32;
+}
+
+extern "C" {
+    fn __wasm_call_ctors();
+}
+
+/// Envoy, as this virtual machine sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Envoy;
+
+impl Envoy {
+    fn clock(clock: u32) -> u64 {
+        let mut nanos = 0;
+        unsafe { clock_time_get(clock, 1, &mut nanos) };
+        nanos / 1_000_000
+    }
+
+    fn buffer(kind: u32, max: usize) -> Vec<u8> {
+        received(|data, size| unsafe { proxy_get_buffer_bytes(kind, 0, max, data, size) }).unwrap_or_default()
+    }
+}
+
+impl Host for Envoy {
+    fn now(&self) -> Millis {
+        Millis(Envoy::clock(1))
+    }
+
+    fn wall(&self) -> UnixMillis {
+        UnixMillis(Envoy::clock(0))
+    }
+
+    fn random(&self) -> u64 {
+        let mut bytes = [0; 8];
+        unsafe { random_get(bytes.as_mut_ptr(), bytes.len()) };
+        u64::from_le_bytes(bytes)
+    }
+
+    #[allow(clippy::disallowed_methods)] // this is the shell
+    fn env(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+
+    fn property(&self, name: &str) -> Option<String> {
+        let value = received(|data, size| unsafe { proxy_get_property(name.as_ptr(), name.len(), data, size) })?;
+        String::from_utf8(value).ok()
+    }
+
+    fn configuration(&self) -> Vec<u8> {
+        Envoy::buffer(PLUGIN_CONFIGURATION, usize::MAX >> 1)
+    }
+
+    fn set_tick_period(&self, period: Duration) {
+        unsafe { proxy_set_tick_period_milliseconds(short(millis(period))) };
+    }
+
+    fn focus(&self, context: u32) {
+        unsafe { proxy_set_effective_context(context) };
+    }
+
+    fn header(&self, map: Headers, name: &str) -> Option<Vec<u8>> {
+        received(|data, size| unsafe {
+            proxy_get_header_map_value(number(map), name.as_ptr(), name.len(), data, size)
+        })
+    }
+
+    fn set_header(&self, map: Headers, name: &str, value: &[u8]) -> Result<(), HostError> {
+        checked(unsafe {
+            proxy_replace_header_map_value(number(map), name.as_ptr(), name.len(), value.as_ptr(), value.len())
+        })
+    }
+
+    fn remove_header(&self, map: Headers, name: &str) -> Result<(), HostError> {
+        checked(unsafe { proxy_remove_header_map_value(number(map), name.as_ptr(), name.len()) })
+    }
+
+    fn response_body(&self, max: usize) -> Vec<u8> {
+        Envoy::buffer(RESPONSE_BODY, max)
+    }
+
+    fn resume_request(&self) -> Result<(), HostError> {
+        checked(unsafe { proxy_continue_stream(0) })
+    }
+
+    fn resume_response(&self) -> Result<(), HostError> {
+        checked(unsafe { proxy_continue_stream(1) })
+    }
+
+    fn local_reply(&self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Result<(), HostError> {
+        const DETAILS: &str = "wechat_token";
+        let headers = serialize(headers);
+        checked(unsafe {
+            proxy_send_local_response(
+                u32::from(status),
+                DETAILS.as_ptr(),
+                DETAILS.len(),
+                body.as_ptr(),
+                body.len(),
+                headers.as_ptr(),
+                headers.len(),
+                -1,
+            )
+        })
+    }
+
+    fn shared(&self, key: &str) -> Option<(Vec<u8>, Cas)> {
+        let mut cas = 0;
+        let value = received(|data, size| unsafe {
+            proxy_get_shared_data(key.as_ptr(), key.len(), data, size, &mut cas)
+        })?;
+        Some((value, Cas(cas)))
+    }
+
+    fn set_shared(&self, key: &str, value: &[u8], cas: Cas) -> Result<(), HostError> {
+        checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas.0) })
+    }
+
+    fn register_queue(&self, name: &str) -> Result<u32, HostError> {
+        let mut id = 0;
+        checked(unsafe { proxy_register_shared_queue(name.as_ptr(), name.len(), &mut id) })?;
+        Ok(id)
+    }
+
+    fn resolve_queue(&self, name: &str) -> Option<u32> {
+        // A queue belongs to a virtual machine id; with Istio's WasmPlugin it is empty, so it is asked for.
+        let vm = self.property("plugin_vm_id").unwrap_or_default();
+        let mut id = 0;
+        checked(unsafe {
+            proxy_resolve_shared_queue(vm.as_ptr(), vm.len(), name.as_ptr(), name.len(), &mut id)
+        })
+        .ok()?;
+        Some(id)
+    }
+
+    fn enqueue(&self, queue: u32, message: &[u8]) -> Result<(), HostError> {
+        checked(unsafe { proxy_enqueue_shared_queue(queue, message.as_ptr(), message.len()) })
+    }
+
+    fn dequeue(&self, queue: u32) -> Option<Vec<u8>> {
+        received(|data, size| unsafe { proxy_dequeue_shared_queue(queue, data, size) })
+    }
+
+    fn call(&self, callout: &Callout<'_>) -> Result<u32, HostError> {
+        let headers = serialize(callout.headers);
+        let trailers = serialize(&[]);
+        let mut id = 0;
+        checked(unsafe {
+            proxy_http_call(
+                callout.cluster.as_ptr(),
+                callout.cluster.len(),
+                headers.as_ptr(),
+                headers.len(),
+                callout.body.as_ptr(),
+                callout.body.len(),
+                trailers.as_ptr(),
+                trailers.len(),
+                short(millis(callout.timeout)),
+                &mut id,
+            )
+        })?;
+        Ok(id)
+    }
+
+    fn callout_body(&self, max: usize) -> Vec<u8> {
+        Envoy::buffer(CALLOUT_BODY, max)
+    }
+
+    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, HostError> {
+        let mut id = 0;
+        checked(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) })?;
+        Ok(id)
+    }
+
+    fn add_metric(&self, metric: u32, by: u64) {
+        unsafe { proxy_increment_metric(metric, i64::try_from(by).unwrap_or(i64::MAX)) };
+    }
+
+    fn set_metric(&self, metric: u32, value: u64) {
+        unsafe { proxy_record_metric(metric, value) };
+    }
+}
+
+/// Calls a host function that hands over a buffer; `None` on any status but Ok.
+fn received(call: impl FnOnce(*mut *mut u8, *mut usize) -> u32) -> Option<Vec<u8>> {
+    let mut data = std::ptr::null_mut();
+    let mut size = 0;
+    if call(&mut data, &mut size) != OK {
+        return None;
+    }
+    if data.is_null() || size == 0 {
+        return Some(Vec::new());
+    }
+    // The host wrote `size` bytes into memory that `proxy_on_memory_allocate` gave it for exactly this call.
+    Some(unsafe { Vec::from_raw_parts(data, size, size) })
+}
+
+fn checked(status: u32) -> Result<(), HostError> {
+    match status {
+        OK => Ok(()),
+        2 => Err(HostError::BadArgument),
+        8 => Err(HostError::CasMismatch),
+        other => Err(HostError::Status(other)),
+    }
+}
+
+fn number(map: Headers) -> u32 {
+    match map {
+        Headers::Request => 0,
+        Headers::Response => 2,
+        Headers::Callout => 6,
+    }
+}
+
+fn short(value: u64) -> u32 {
+    u32::try_from(value).unwrap_or(u32::MAX)
+}
+
+/// Header maps cross the border as: count, then all lengths, then all texts, each with a zero byte behind it.
+fn serialize(map: &[(&str, &str)]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(&short(map.len() as u64).to_le_bytes());
+    for (name, value) in map {
+        bytes.extend_from_slice(&short(name.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&short(value.len() as u64).to_le_bytes());
+    }
+    for (name, value) in map {
+        for text in [name, value] {
+            bytes.extend_from_slice(text.as_bytes());
+            bytes.push(0);
+        }
+    }
+    bytes
+}
+
+struct Logger;
+
+impl log::Log for Logger {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let level = match record.level() {
+            log::Level::Trace => 0,
+            log::Level::Debug => 1,
+            log::Level::Info => 2,
+            log::Level::Warn => 3,
+            log::Level::Error => 4,
+        };
+        let line = record.args().to_string();
+        unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+    }
+
+    fn flush(&self) {}
+}
+
+/// The contexts of this virtual machine.
+#[derive(Default)]
+struct Vm {
+    roots: BTreeMap<u32, Option<Root>>,
+    /// Which root a stream belongs to.
+    streams: BTreeMap<u32, u32>,
+}
+
+thread_local! {
+    static VM: RefCell<Vm> = RefCell::default();
+}
+
+/// Runs `act` on the contexts; a call that comes while another one runs is answered with `otherwise`.
+fn with_vm<T>(otherwise: T, act: impl FnOnce(&mut Vm) -> T) -> T {
+    VM.with(|vm| match vm.try_borrow_mut() {
+        Ok(mut vm) => act(&mut vm),
+        Err(_) => otherwise,
+    })
+}
+
+fn with_root<T>(id: u32, otherwise: T, act: impl FnOnce(&mut Root) -> T) -> T {
+    with_vm(None, |vm| Some(act(vm.roots.get_mut(&id)?.as_mut()?))).unwrap_or(otherwise)
+}
+
+fn with_stream(id: u32, act: impl FnOnce(&mut crate::host::injector::Injector) -> Flow) -> u32 {
+    let flow = with_vm(None, |vm| {
+        let root = vm.streams.get(&id)?;
+        Some(act(vm.roots.get_mut(root)?.as_mut()?.injector.as_mut()?))
+    });
+    flow.unwrap_or(Flow::Continue) as u32
+}
+
+#[no_mangle]
+pub extern "C" fn _initialize() {
+    static LOGGER: Logger = Logger;
+    unsafe { __wasm_call_ctors() };
+    // Fails only if a logger is set already, which is then this one.
+    let _ = log::set_logger(&LOGGER);
+    log::set_max_level(log::LevelFilter::Info);
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_abi_version_0_2_1() {}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
+    std::mem::ManuallyDrop::new(Vec::<u8>::with_capacity(size)).as_mut_ptr()
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_context_create(id: u32, root: u32) {
+    with_vm((), |vm| {
+        if root == 0 {
+            vm.roots.insert(id, None);
+        } else {
+            vm.streams.insert(id, root);
+        }
+    });
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_configure(id: u32, _size: usize) -> u32 {
+    with_vm(0, |vm| {
+        let root = Root::configure(&Envoy, id);
+        let is_good = root.is_some();
+        vm.roots.insert(id, root);
+        u32::from(is_good)
+    })
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_tick(id: u32) {
+    with_root(id, (), |root| root.handle_tick(&Envoy));
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_queue_ready(id: u32, _queue: u32) {
+    with_root(id, (), |root| root.handle_queue(&Envoy));
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_http_call_response(id: u32, call: u32, headers: usize, _body: usize, _trailers: usize) {
+    with_root(id, (), |root| root.handle_callout(&Envoy, call, headers));
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_request_headers(id: u32, _headers: usize, _end: u32) -> u32 {
+    with_stream(id, |injector| injector.handle_request(&Envoy, id))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_response_headers(id: u32, _headers: usize, end: u32) -> u32 {
+    with_stream(id, |injector| injector.handle_response(&Envoy, id, end != 0))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_response_body(id: u32, _size: usize, end: u32) -> u32 {
+    with_stream(id, |injector| injector.handle_response_body(&Envoy, id, end != 0))
+}
+
+#[no_mangle]
+pub extern "C" fn proxy_on_delete(id: u32) {
+    with_vm((), |vm| {
+        if let Some(root) = vm.streams.remove(&id) {
+            if let Some(injector) = vm.roots.get_mut(&root).and_then(|root| root.as_mut()?.injector.as_mut()) {
+                injector.handle_end(id);
+            }
+        } else if let Some(Some(mut root)) = vm.roots.remove(&id) {
+            root.handle_end(&Envoy);
+        }
+    });
+}

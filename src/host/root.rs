@@ -1,0 +1,141 @@
+//! A root context: one per role and virtual machine. It owns the slot and passes events to refresher and injector.
+//!
+//! Envoy also configures roots in virtual machines that it throws away (to check the configuration). So configuring
+//! only reads; slot, queue, leases and calls begin with the first tick, which never comes there.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use log::{error, info, warn};
+
+use crate::config::{Config, Role};
+use crate::host::injector::Injector;
+use crate::host::metrics::Metrics;
+use crate::host::refresher::Refresher;
+use crate::host::slot::Slot;
+use crate::host::Host;
+use crate::message::Message;
+
+/// The first tick comes at once, so that the first token is there early.
+const FIRST_TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(250);
+
+/// A root context.
+pub struct Root {
+    id: u32,
+    is_primary: bool,
+    slot: Option<Slot>,
+    refresher: Refresher,
+    /// Where requests are served; the singleton has none.
+    pub injector: Option<Injector>,
+    metrics: Metrics,
+    has_warned_of_version: bool,
+}
+
+impl Root {
+    /// Configures a root; `None` (after one line in the log) when its root id or configuration is wrong.
+    pub fn configure<H: Host>(host: &H, id: u32) -> Option<Root> {
+        let name = host.property("plugin_root_id").unwrap_or_default();
+        let role = match name.as_str() {
+            "refresher" => Role::Refresher,
+            "injector" => Role::Injector,
+            _ => {
+                error!("event=config_refused problem=\"root_id: {name:?} is unknown; allowed: refresher, injector\"");
+                return None;
+            }
+        };
+        let config = match Config::parse(&host.configuration(), &|name| host.env(name), role) {
+            Ok(config) => Rc::new(config),
+            Err(problem) => {
+                error!("event=config_refused role={name} problem=\"{problem}\"");
+                return None;
+            }
+        };
+        for problem in &config.skipped {
+            warn!("event=app_skipped role={name} problem=\"{problem}\"");
+        }
+        host.set_tick_period(FIRST_TICK);
+        let is_primary = role == Role::Refresher;
+        Some(Root {
+            id,
+            is_primary,
+            slot: None,
+            refresher: Refresher::new(Rc::clone(&config)),
+            injector: (!is_primary).then(|| Injector::new(host, config)),
+            metrics: Metrics::default(),
+            has_warned_of_version: false,
+        })
+    }
+
+    /// Time has passed.
+    pub fn handle_tick<H: Host>(&mut self, host: &H) {
+        let now = host.now();
+        let keeps_slot = self.slot.as_mut().is_some_and(|slot| slot.beat(host, now));
+        if !keeps_slot {
+            if self.slot.take().is_some() {
+                warn!("event=slot_lost");
+                self.refresher.step_down();
+            } else {
+                host.set_tick_period(TICK);
+            }
+            self.slot = Slot::claim(host, self.is_primary, now);
+        }
+        if let Some(slot) = &self.slot {
+            self.refresher.handle_tick(host, slot, &mut self.metrics);
+        }
+        self.drain(host);
+        if let Some(injector) = &mut self.injector {
+            injector.handle_tick(host, &mut self.metrics);
+        }
+        host.focus(self.id);
+        self.metrics.flush(host);
+    }
+
+    /// There are messages.
+    pub fn handle_queue<H: Host>(&mut self, host: &H) {
+        self.drain(host);
+    }
+
+    /// A callout was answered.
+    pub fn handle_callout<H: Host>(&mut self, host: &H, call: u32, headers: usize) {
+        if let Some(slot) = &self.slot {
+            self.refresher.handle_reply(host, slot, &mut self.metrics, call, headers);
+        }
+    }
+
+    /// The root ends: its slot is free at once.
+    pub fn handle_end<H: Host>(&mut self, host: &H) {
+        if let Some(slot) = self.slot.take() {
+            slot.release(host);
+            info!("event=root_ended slot={}", slot.me.slot);
+        }
+    }
+
+    fn drain<H: Host>(&mut self, host: &H) {
+        let Some(slot) = &self.slot else {
+            return;
+        };
+        while let Some(bytes) = host.dequeue(slot.queue) {
+            host.focus(self.id);
+            match Message::decode(&bytes) {
+                Some(Message::Updated { appid, epoch }) => {
+                    if let Some(injector) = &mut self.injector {
+                        injector.handle_updated(host, &appid, epoch);
+                    }
+                }
+                Some(Message::Want { appid }) => {
+                    self.refresher.handle_want(host, slot, &mut self.metrics, &appid);
+                }
+                Some(Message::Rejected { appid, generation }) => {
+                    self.refresher.handle_rejected(host, slot, &mut self.metrics, &appid, generation);
+                }
+                None if !self.has_warned_of_version => {
+                    self.has_warned_of_version = true;
+                    warn!("event=message_ignored problem=\"unknown version or damaged\"");
+                }
+                None => {}
+            }
+        }
+        host.focus(self.id);
+    }
+}
