@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use wechat_token::config::{Config, Role};
 
-use super::{env, good};
+use super::env;
+use super::good_documents;
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let documents: Vec<_> = good::documents()
+    let documents: Vec<_> = good_documents::documents()
         .into_iter()
         .map(|(_, document)| document.to_string().into_bytes())
         .collect();
