@@ -127,6 +127,8 @@ fn every_field_has_a_row_in_the_table_and_a_meaning() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn patterns_say_what_rules_say_of_any_text(
         text in prop_oneof![
