@@ -159,7 +159,7 @@ impl<'de, T> Deserialize<'de> for Later<T> {
 impl<'de> Deserializer<'de> for &'de Node {
     type Error = ConfigError;
 
-    /// For a [`Node`], which takes everything.
+    /// For a `Node`, which takes everything.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
         match self {
             Node::Null => visitor.visit_unit(),
