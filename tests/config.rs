@@ -1,7 +1,12 @@
 //! The configuration from outside: what a good document means, and how each wrong one is refused.
 
+// Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
+#![allow(clippy::panic, clippy::indexing_slicing)]
+
 #[path = "config/good.rs"]
 mod good;
+#[path = "config/good_documents.rs"]
+mod good_documents;
 #[path = "config/never_panics.rs"]
 mod never_panics;
 #[path = "config/skip.rs"]
@@ -10,8 +15,10 @@ mod skip;
 mod wrong;
 #[path = "config/wrong_documents.rs"]
 mod wrong_documents;
+#[path = "config/wrong_values.rs"]
+mod wrong_values;
 
-use serde_json::{json, Value};
+use serde_json::Value;
 use wechat_token::config::{Config, ConfigError, Role};
 
 /// What the environment of these tests holds.
@@ -32,13 +39,4 @@ fn parse_text(document: &str, role: Role) -> Result<Config, ConfigError> {
 
 fn parse(document: &Value) -> Result<Config, ConfigError> {
     parse_text(&document.to_string(), Role::Refresher)
-}
-
-/// A document that is right, small, and easily made wrong.
-fn minimal() -> Value {
-    json!({"apps": [app("wx1")]})
-}
-
-fn app(appid: &str) -> Value {
-    json!({"appid": appid, "secret": {"env": "WECHAT_SECRET"}})
 }

@@ -185,17 +185,29 @@ fn parse_span(text: &str) -> Option<u64> {
 }
 
 fn read_count(number: f64, min: u32, max: u32) -> Result<u32, String> {
-    if number.fract() != 0.0 {
-        return Err(format!(
-            "{number} is not a whole number; allowed: {min} to {max}"
-        ));
+    let fault = if number.fract() != 0.0 {
+        "is not a whole number"
+    } else if number < f64::from(min) || number > f64::from(max) {
+        "is out of bounds"
+    } else {
+        return Ok(number as u32);
+    };
+    let number = count_text(number);
+    Err(format!("{number} {fault}; allowed: {min} to {max}"))
+}
+
+/// A number for a message, to three decimals. By hand, as the formatter of doubles costs the .wasm more than all else here.
+fn count_text(number: f64) -> String {
+    if number.is_nan() || number.abs() >= 1e15 {
+        return "a number this large".to_owned();
     }
-    if number < f64::from(min) || number > f64::from(max) {
-        return Err(format!(
-            "{number} is out of bounds; allowed: {min} to {max}"
-        ));
+    let sign = if number < 0.0 { "-" } else { "" };
+    let thousandths = (number.abs() * 1e3) as u64;
+    let (whole, rest) = (thousandths / 1_000, thousandths % 1_000);
+    match rest {
+        0 if number.fract() == 0.0 => format!("{sign}{whole}"),
+        _ => format!("{sign}{whole}.{rest:03}"),
     }
-    Ok(number as u32)
 }
 
 /// A span as a person would write it in a configuration.
@@ -286,6 +298,22 @@ mod tests {
         }
         assert_eq!(span_text(300_000), "300s");
         assert_eq!(span_text(3_600_000), "1h");
+    }
+
+    #[test]
+    fn a_number_in_a_message_is_short() {
+        for (number, text) in [
+            (0.0, "0"),
+            (-1.0, "-1"),
+            (-0.5, "-0.500"),
+            (1.5, "1.500"),
+            (1e-9, "0.000"),
+            (1_000_001.0, "1000001"),
+            (1e300, "a number this large"),
+            (f64::NAN, "a number this large"),
+        ] {
+            assert_eq!(count_text(number), text, "{number}");
+        }
     }
 
     #[test]

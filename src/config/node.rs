@@ -53,11 +53,10 @@ impl Node {
         }
     }
 
-    fn must_be<E: Expected>(&self, fits: bool, allowed: E) -> Result<(), ConfigError> {
-        if fits {
-            return Ok(());
-        }
-        Err(de::Error::invalid_type(self.unexpected(), &allowed))
+    #[cold]
+    #[inline(never)]
+    fn is_not(&self, allowed: &dyn Expected) -> ConfigError {
+        de::Error::invalid_type(self.unexpected(), allowed)
     }
 }
 
@@ -154,22 +153,21 @@ impl<'de, T> Deserialize<'de> for Later<T> {
 }
 
 /// Null is never taken for "absent": in YAML it is a key whose value was forgotten.
+///
+/// Each method takes the one kind of value that is asked for. That is strict (serde would also read a struct from a
+/// list of its fields), and it keeps what the other kinds would need out of the .wasm.
 impl<'de> Deserializer<'de> for &'de Node {
     type Error = ConfigError;
 
+    /// For a `Node`, which takes everything.
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
         match self {
             Node::Null => visitor.visit_unit(),
             Node::Bool(value) => visitor.visit_bool(*value),
             Node::Number(value) => visitor.visit_f64(*value),
             Node::Text(value) => visitor.visit_borrowed_str(value),
-            Node::List(items) => visitor.visit_seq(Items {
-                items: items.iter().enumerate(),
-            }),
-            Node::Object(entries) => visitor.visit_map(Entries {
-                entries: entries.iter(),
-                current: None,
-            }),
+            Node::List(_) => self.deserialize_seq(visitor),
+            Node::Object(entries) => visitor.visit_map(Entries::of(entries)),
         }
     }
 
@@ -178,30 +176,47 @@ impl<'de> Deserializer<'de> for &'de Node {
     }
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        self.must_be(matches!(self, Node::Bool(_)), "true or false")?;
-        self.deserialize_any(visitor)
+        match self {
+            Node::Bool(value) => visitor.visit_bool(*value),
+            other => Err(other.is_not(&"true or false")),
+        }
+    }
+
+    fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self {
+            Node::Number(value) => visitor.visit_f64(*value),
+            other => Err(other.is_not(&visitor)),
+        }
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self {
+            Node::Text(text) => visitor.visit_str(text),
+            other => Err(other.is_not(&visitor)),
+        }
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        self.must_be(matches!(self, Node::List(_)), "a list")?;
-        self.deserialize_any(visitor)
+        match self {
+            Node::List(items) => visitor.visit_seq(Items {
+                items: items.iter().enumerate(),
+            }),
+            other => Err(other.is_not(&"a list")),
+        }
     }
 
-    /// Only from an object: serde would also read a struct from a list of its fields.
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ConfigError> {
-        self.must_be(
-            matches!(self, Node::Object(_)),
-            ListOf("an object of ", fields),
-        )?;
-        self.deserialize_any(visitor)
+        match self {
+            Node::Object(entries) => visitor.visit_map(Entries::of(entries)),
+            other => Err(other.is_not(&ListOf("an object of ", fields))),
+        }
     }
 
-    /// Only from a text: the document's enums carry no data.
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
@@ -210,15 +225,12 @@ impl<'de> Deserializer<'de> for &'de Node {
     ) -> Result<V::Value, ConfigError> {
         match self {
             Node::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
-            other => Err(de::Error::invalid_type(
-                other.unexpected(),
-                &ListOf("", variants),
-            )),
+            other => Err(other.is_not(&ListOf("", variants))),
         }
     }
 
     forward_to_deserialize_any! {
-        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 char string bytes byte_buf unit unit_struct
         newtype_struct tuple tuple_struct map identifier ignored_any
     }
 }
@@ -247,6 +259,15 @@ impl<'de> SeqAccess<'de> for Items<'de> {
 struct Entries<'de> {
     entries: std::slice::Iter<'de, (String, Node)>,
     current: Option<&'de (String, Node)>,
+}
+
+impl<'de> Entries<'de> {
+    fn of(entries: &'de [(String, Node)]) -> Entries<'de> {
+        Entries {
+            entries: entries.iter(),
+            current: None,
+        }
+    }
 }
 
 impl<'de> MapAccess<'de> for Entries<'de> {
@@ -282,7 +303,7 @@ impl de::Error for ConfigError {
     fn invalid_type(found: Unexpected<'_>, allowed: &dyn Expected) -> ConfigError {
         let kind = match found {
             Unexpected::Unit | Unexpected::Option => "null",
-            Unexpected::Bool(_) => "true or false",
+            Unexpected::Bool(_) => "a boolean",
             Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) => "a number",
             Unexpected::Str(_) | Unexpected::Char(_) | Unexpected::Bytes(_) => "a text",
             Unexpected::Seq => "a list",

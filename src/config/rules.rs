@@ -143,7 +143,7 @@ fn host_fault(text: &str) -> Option<&'static str> {
         return Some("has a path");
     }
     if text.contains('*') {
-        return Some("has a '*' beside other characters");
+        return Some("has a '*'");
     }
     if !is_visible(text) {
         return Some("has a space or a character outside ASCII");

@@ -17,7 +17,7 @@ use super::rules;
 /// The schema, JSON Schema draft 2020-12.
 pub fn json_schema() -> Value {
     SchemaSettings::draft2020_12()
-        .with_transform(WithoutNull)
+        .with_transform(Plain)
         .into_generator()
         .into_root_schema_for::<RawConfig>()
         .to_value()
@@ -45,16 +45,19 @@ pub fn rules() -> Vec<RuleCheck> {
     ]
 }
 
-/// Takes out what schemars adds for an `Option`: the parser refuses null.
+/// Takes out what schemars adds for an `Option`, as the parser refuses null, and the line ends of doc comments.
 #[derive(Clone)]
-struct WithoutNull;
+struct Plain;
 
-impl Transform for WithoutNull {
+impl Transform for Plain {
     fn transform(&mut self, schema: &mut Schema) {
         transform_subschemas(self, schema);
         let Some(object) = schema.as_object_mut() else {
             return;
         };
+        if let Some(Value::String(text)) = object.get_mut("description") {
+            *text = text.replace('\n', " ");
+        }
         if let Some(Value::Array(kinds)) = object.get_mut("type") {
             kinds.retain(|kind| kind != "null");
             if let [kind] = kinds.as_slice() {

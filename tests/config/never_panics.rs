@@ -3,10 +3,11 @@
 use proptest::prelude::*;
 use wechat_token::config::{Config, Role};
 
-use super::{env, good};
+use super::env;
+use super::good_documents;
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
-    let documents: Vec<_> = good::documents()
+    let documents: Vec<_> = good_documents::documents()
         .into_iter()
         .map(|(_, document)| document.to_string().into_bytes())
         .collect();
@@ -33,7 +34,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2_000))]
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_mutated_document_never_panics(document in mutated()) {

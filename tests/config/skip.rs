@@ -2,7 +2,8 @@
 
 use serde_json::{json, Value};
 
-use super::{app, parse};
+use super::good_documents::app;
+use super::parse;
 
 fn skipping(apps: Value) -> Value {
     json!({"apps": apps, "on_bad_app": "skip"})
