@@ -156,7 +156,7 @@ def main() -> int:
     except (OSError, Malformed, UnicodeDecodeError) as error:
         found = [str(error)]
     for problem in found:
-        print(f"check-wasm: {path}: {problem}", file=sys.stderr)
+        print(f"check-wasm: {problem}", file=sys.stderr)
     return 1 if found else 0
 
 
