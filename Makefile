@@ -40,7 +40,7 @@ lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's 
 	@tools/lint.sh
 
 compose-test: ## the shipped compose file on a real container engine
-	@tools/setup.sh test
+	@tools/setup.sh demo
 	@tools/build.sh
 	@tools/compose-test.sh
 
