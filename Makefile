@@ -1,0 +1,49 @@
+# Everything a person or a machine does with this project; CI calls the same targets. Each sets up what it needs first (tools/setup.sh).
+
+.DEFAULT_GOAL := help
+.PHONY: help demo run build test lint matrix bench compose-test clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+
+demo: ## the plugin at work in a real Envoy, shown step by step (set-up included)
+	@tools/setup.sh demo
+	@tools/build.sh
+	@cargo run --quiet --release -p support --bin demo
+
+run: ## keep serving on port 10000: the real WeChat with WECHAT_APPID and WECHAT_SECRET set, else the fake one
+	@tools/setup.sh run
+	@tools/build.sh
+	@cargo run --quiet --release -p support --bin demo -- --serve
+
+build: ## dist/wechat-token.wasm and its SHA-256
+	@tools/setup.sh build
+	@tools/build.sh
+
+test: ## every test: unit, simulation, end to end on real Envoys
+	@tools/setup.sh test
+	@tools/build.sh
+	@tools/test.sh --workspace --features schema
+
+matrix: ## the end-to-end tests on every Envoy version, concurrency and placement
+	@tools/setup.sh matrix
+	@tools/build.sh
+	@E2E_MATRIX=full tools/test.sh --test e2e
+
+bench: ## the side-by-side benchmark; writes benches/results/
+	@tools/setup.sh bench
+	@tools/build.sh
+	@cargo run --quiet --release -p support --bin bench
+
+lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's imports and exports
+	@tools/setup.sh lint
+	@tools/lint.sh
+
+compose-test: ## the shipped compose file on a real container engine
+	@tools/setup.sh demo
+	@tools/build.sh
+	@tools/compose-test.sh
+
+clean: ## remove what was built; what was downloaded (.tools/) stays
+	@cargo clean --quiet
+	@rm -rf dist
