@@ -2,6 +2,9 @@
 //! (`{"errcode":-1,"errmsg":"…"}`), so that a caller's WeChat library can read it. Texts are fixed: nothing that a
 //! caller sent, no token and no secret is ever part of one.
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use crate::wechat::errcode;

@@ -11,6 +11,8 @@
 
 mod params;
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;

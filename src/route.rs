@@ -7,6 +7,9 @@
 //!
 //! It neither rewrites (`rewrite`) nor knows tokens: which ones are ours is asked through a closure.
 
+#[cfg(test)]
+mod tests;
+
 use crate::config::{CallerToken, Config, Hosts};
 use crate::reply::Rejection;
 use crate::rewrite::{escape, CallerTokens, FromAppid, Scan};

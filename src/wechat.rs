@@ -6,6 +6,8 @@
 
 pub mod errcode;
 pub mod sniff;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::time::Duration;
@@ -295,11 +297,7 @@ fn is_ip(word: &str) -> bool {
 fn clean(errmsg: &str) -> String {
     let mut out = String::new();
     let mut run = String::new();
-    let printable = errmsg
-        .chars()
-        .filter(|c| !c.is_control())
-        .take(LONGEST_MESSAGE);
-    for c in printable {
+    for c in errmsg.chars().filter(|c| !c.is_control()) {
         if c.is_ascii_alphanumeric() || c == '-' || c == '_' {
             run.push(c);
             continue;
@@ -308,7 +306,8 @@ fn clean(errmsg: &str) -> String {
         out.push(if c == '"' || c == '\\' { '\'' } else { c });
     }
     put_run(&mut run, &mut out);
-    out
+    // Cut last: a token cut short would no longer look like one.
+    out.chars().take(LONGEST_MESSAGE).collect()
 }
 
 fn put_run(run: &mut String, out: &mut String) {

@@ -6,6 +6,9 @@
 //! directly inside `base_resp`, skips everything else and allocates nothing. A key spelt with escapes is not
 //! recognised (WeChat writes none), and what stands behind [`LIMIT`] is not seen.
 
+#[cfg(test)]
+mod tests;
+
 use super::errcode::{self, OnCall};
 
 /// How many bytes of an answer are looked at. Real error objects have about 150.
@@ -43,10 +46,14 @@ pub fn worth_looking(
 /// `content-length` bytes have come).
 pub fn look(prefix: &[u8], end: bool) -> Sniff {
     let head = prefix.get(..LIMIT).unwrap_or(prefix);
+    let is_last = end || prefix.len() >= LIMIT;
+    if is_last && !mentions_errcode(head) {
+        return Sniff::No;
+    }
     match first_errcode(head) {
         Ok(Some(code)) if errcode::on_call(code) == OnCall::Rejected => Sniff::Rejected(code),
         Ok(_) | Err(Stop::Malformed) => Sniff::No,
-        Err(Stop::Cut) if end || prefix.len() >= LIMIT => Sniff::No,
+        Err(Stop::Cut) if is_last => Sniff::No,
         Err(Stop::Cut) => Sniff::NeedMore,
     }
 }
@@ -78,6 +85,32 @@ fn may_hold_json(content_type: &[u8]) -> bool {
 
 fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+/// Whether `errcode` stands anywhere in `head`: Horspool's search, which looks at about one byte in seven. Most good
+/// answers do not have the word, and need no parsing then.
+fn mentions_errcode(head: &[u8]) -> bool {
+    const WORD: &[u8] = b"errcode";
+    let mut at = WORD.len() - 1;
+    while let Some(byte) = head.get(at) {
+        // The byte stands where the word may end; if it is another letter of it, the end is that much further on.
+        let shift = match byte {
+            b'e' => {
+                let start = (at + 1).saturating_sub(WORD.len());
+                if head.get(start..=at) == Some(WORD) {
+                    return true;
+                }
+                6
+            }
+            b'd' => 1,
+            b'o' => 2,
+            b'c' => 3,
+            b'r' => 4,
+            _ => WORD.len(),
+        };
+        at += shift;
+    }
+    false
 }
 
 /// Why reading stopped before an answer was found.

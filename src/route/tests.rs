@@ -1,0 +1,387 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::{App, OnUnavailable, Refresh, TokenApi, Upstream, Wait};
+use crate::rewrite::scan;
+
+const HOST: &str = "api.weixin.qq.com";
+
+fn app(appid: &str, caller_token: CallerToken) -> App {
+    App {
+        appid: appid.to_owned(),
+        name: appid.to_owned(),
+        secrets: Vec::new(),
+        token_api: TokenApi::Stable,
+        caller_token,
+        on_unavailable: OnUnavailable::Fail(503),
+        refresh: Refresh {
+            lead: Duration::from_secs(300),
+            jitter: Duration::from_secs(60),
+            backoff_initial: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(60),
+            rejected_interval: Duration::from_secs(60),
+            daily_budget: 1000,
+        },
+    }
+}
+
+fn config(apps: Vec<App>, default_app: Option<usize>, hosts: &[&str]) -> Config {
+    Config {
+        apps,
+        default_app,
+        upstreams: vec![Upstream {
+            cluster: "wechat_token".to_owned(),
+            authority: HOST.to_owned(),
+        }],
+        call_timeout: Duration::from_secs(5),
+        hosts: match hosts {
+            ["*"] => Hosts::Any,
+            names => Hosts::Names(names.iter().map(|&name| name.to_owned()).collect()),
+        },
+        excluded_paths: vec!["/wxa/other".to_owned(), "/cgi-bin/mine".to_owned()],
+        wait: Wait {
+            timeout: Duration::from_secs(5),
+            max_requests: 1024,
+        },
+        watch: true,
+        skipped: Vec::new(),
+    }
+}
+
+/// Apps `wxb` (index 0, keeps), `wxa` (index 1, replaces), `wxc` (index 2, keeps).
+fn three(default_app: Option<usize>) -> Routes {
+    let apps = vec![
+        app("wxb", CallerToken::Keep),
+        app("wxa", CallerToken::Replace),
+        app("wxc", CallerToken::Keep),
+    ];
+    Routes::new(&config(apps, default_app, &[HOST]))
+}
+
+fn one(hosts: &[&str]) -> Routes {
+    Routes::new(&config(vec![app("wxa", CallerToken::Keep)], Some(0), hosts))
+}
+
+/// `own0` is a token of app 0, `own1` of app 1, and so on.
+fn is_own(app: usize, token: &[u8]) -> bool {
+    token == format!("own{app}").as_bytes()
+}
+
+fn decide(routes: &Routes, path: &str, appid: Option<&str>) -> Route {
+    let appid = appid.map(str::as_bytes);
+    routes.decide(HOST.as_bytes(), &scan(path.as_bytes()), appid, is_own)
+}
+
+#[test]
+fn only_the_configured_host_is_ours() {
+    let routes = one(&[HOST, "wx.example:8080", "[::1]", "[::2]:81"]);
+    assert!(!routes.any_host());
+    for (authority, ours) in [
+        ("api.weixin.qq.com", true),
+        ("API.Weixin.QQ.com", true),
+        ("api.weixin.qq.com:80", true),
+        ("api.weixin.qq.com:65535", true),
+        ("wx.example:8080", true),
+        ("WX.example:8080", true),
+        ("[::1]", true),
+        ("[::1]:80", true),
+        ("[::2]:81", true),
+        ("", false),
+        ("api.weixin.qq.co", false),
+        ("api.weixin.qq.com.", false),
+        ("api.weixin.qq.com.:80", false),
+        ("api.weixin.qq.com:", false),
+        ("api.weixin.qq.com:123456", false),
+        ("api.weixin.qq.com:80x", false),
+        ("api.weixin.qq.com:80@evil.com", false),
+        ("api.weixin.qq.com:80:80", false),
+        ("api.weixin.qq.com.evil.com", false),
+        ("api.weixin.qq.comevil", false),
+        ("evil-api.weixin.qq.com", false),
+        ("evil.api.weixin.qq.com", false),
+        ("user@api.weixin.qq.com", false),
+        ("api.weixin.qq.com@evil.com", false),
+        ("api.weixin.qq.com/x", false),
+        (" api.weixin.qq.com", false),
+        ("api.weixin.qq.com,api.weixin.qq.com", false),
+        ("wx.example", false),
+        ("wx.example:80", false),
+        ("wx.example:80801", false),
+        ("wx.example:8080:1", false),
+        ("[::2]", false),
+        ("[::2]:82", false),
+    ] {
+        let expected = if ours {
+            Route::Inject { app: 0 }
+        } else {
+            Route::Pass(Passed::OtherHost)
+        };
+        let found = routes.decide(authority.as_bytes(), &scan(b"/a"), None, is_own);
+        assert_eq!(found, expected, "{authority}");
+    }
+    let routes = one(&["*"]);
+    assert!(routes.any_host());
+    let found = routes.decide(b"", &scan(b"/a"), None, is_own);
+    assert_eq!(found, Route::Inject { app: 0 });
+}
+
+#[test]
+fn no_token_goes_to_a_path_that_takes_none_however_it_is_spelt() {
+    let routes = one(&[HOST]);
+    for (path, free) in [
+        ("/cgi-bin/token", true),
+        ("/cgi-bin/token?grant_type=x", true),
+        ("/cgi-bin/stable_token", true),
+        ("/cgi-bin/component/api_component_token", true),
+        ("/cgi-bin/clear_quota/v2", true),
+        ("/sns", true),
+        ("/sns?a", true),
+        ("/sns/", true),
+        ("/sns/userinfo?access_token=user", true),
+        ("/SNS/userinfo", true),
+        ("//sns/userinfo", true),
+        ("/./sns/userinfo", true),
+        ("/a/../sns/userinfo", true),
+        ("/sns/../cgi-bin/user/get", true),
+        ("/%73ns/userinfo", true),
+        ("/%73%6E%73/userinfo", true),
+        ("/%2573ns/userinfo", true),
+        ("/%25%37%33ns/userinfo", true),
+        ("/%2Fsns/userinfo", true),
+        ("/sns%2Fuserinfo", true),
+        ("/a%2F..%2fsns/userinfo", true),
+        ("/sns;a=b/userinfo", true),
+        ("/;a/sns", true),
+        ("/\\sns\\userinfo", true),
+        ("/sns%00/userinfo", true),
+        ("/%20sns/userinfo", true),
+        ("/sns%3Fa", true),
+        ("http://api.weixin.qq.com/sns/userinfo", true),
+        ("sns/userinfo", true),
+        ("/cgi-bin//token", true),
+        ("/cgi-bin/token/", true),
+        ("/cgi-bin/%74oken", true),
+        ("/cgi-bin/x/../token", true),
+        ("/cgi-bin/token;a", true),
+        ("", false),
+        ("/", false),
+        ("/snsx", false),
+        ("/sn", false),
+        ("/xsns/a", false),
+        ("/a/sns/b", false),
+        ("/cgi-bin/tokens", false),
+        ("/cgi-bin/tokenx/", false),
+        ("/cgi-bin/clear_quota", false),
+        ("/cgi-bin/user/get?path=/sns/", false),
+        ("/cgi-bin/%75ser/get", false),
+        ("/cgi-bin/user/get/../../..", false),
+        ("/%", false),
+        ("/%4", false),
+    ] {
+        let expected = if free {
+            Route::Pass(Passed::TokenFree)
+        } else {
+            Route::Inject { app: 0 }
+        };
+        assert_eq!(decide(&routes, path, None), expected, "{path}");
+    }
+}
+
+#[test]
+fn excluded_paths_and_foreign_tokens_pass_whatever_app_is_named() {
+    let routes = three(None);
+    for (path, expected) in [
+        ("/wxa/other?a", Passed::Excluded),
+        ("/cgi-bin/mine", Passed::Excluded),
+        ("/a?component_access_token=x", Passed::ForeignToken),
+        (
+            "/a?suite_access_token=x&access_token=y",
+            Passed::ForeignToken,
+        ),
+        ("/a?provider_access_token", Passed::ForeignToken),
+        ("/sns/a?suite_access_token=x", Passed::TokenFree),
+    ] {
+        for appid in [None, Some("wxa"), Some("nobody")] {
+            assert_eq!(
+                decide(&routes, path, appid),
+                Route::Pass(expected),
+                "{path} {appid:?}"
+            );
+        }
+    }
+    for path in ["/wxa/other/", "/wxa/othe", "/wxa/other2", "//wxa/other"] {
+        assert_eq!(
+            decide(&routes, path, Some("wxa")),
+            Route::Inject { app: 1 },
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn the_app_is_the_named_one_or_the_default() {
+    let inject = |app| Route::Inject { app };
+    let refuse = Route::Refuse;
+    for (path, header, default, expected) in [
+        ("/a", None, Some(2), inject(2)),
+        ("/a", None, None, refuse(Rejection::AppMissing)),
+        ("/a", Some("wxb"), None, inject(0)),
+        ("/a", Some("wxa"), Some(0), inject(1)),
+        ("/a?from_appid=wxc", None, Some(0), inject(2)),
+        ("/a?from_appid=wx%63", None, None, inject(2)),
+        ("/a?from_appid=wxc", Some("wxc"), None, inject(2)),
+        (
+            "/a?from_appid=wxc",
+            Some("wxa"),
+            Some(0),
+            refuse(Rejection::AppConflict),
+        ),
+        (
+            "/a?from_appid=wxc&from_appid=wxa",
+            None,
+            Some(0),
+            refuse(Rejection::AppConflict),
+        ),
+        (
+            "/a?from_appid=wxc&from_appid=wxa",
+            Some("wxc"),
+            Some(0),
+            refuse(Rejection::AppConflict),
+        ),
+        (
+            "/a?from_appid=",
+            Some("wxc"),
+            Some(0),
+            refuse(Rejection::AppConflict),
+        ),
+        ("/a", Some("wxd"), Some(0), refuse(Rejection::UnknownApp)),
+        ("/a", Some("WXA"), Some(0), refuse(Rejection::UnknownApp)),
+        ("/a", Some(""), Some(0), refuse(Rejection::UnknownApp)),
+        (
+            "/a",
+            Some("wxa,wxa"),
+            Some(0),
+            refuse(Rejection::UnknownApp),
+        ),
+        (
+            "/a?from_appid=",
+            None,
+            Some(0),
+            refuse(Rejection::UnknownApp),
+        ),
+        (
+            "/a?from_appid=wx",
+            None,
+            Some(0),
+            refuse(Rejection::UnknownApp),
+        ),
+    ] {
+        assert_eq!(
+            decide(&three(default), path, header),
+            expected,
+            "{path} {header:?} {default:?}"
+        );
+    }
+}
+
+#[test]
+fn a_callers_token_is_kept_or_replaced_and_ours_is_always_replaced() {
+    let inject = |app| Route::Inject { app };
+    let kept = Route::Pass(Passed::CallerToken);
+    for (path, header, expected) in [
+        ("/a?access_token=x", Some("wxb"), kept),
+        ("/a?access_token=x", Some("wxa"), inject(1)),
+        ("/a?access_token=", Some("wxb"), inject(0)),
+        ("/a?access_token", Some("wxb"), inject(0)),
+        ("/a?access_token=own0", Some("wxb"), inject(0)),
+        ("/a?access_token=%6Fwn0", Some("wxb"), inject(0)),
+        ("/a?access_token=own0&access_token=x", Some("wxb"), kept),
+        ("/a?access_token=own2", Some("wxb"), kept),
+        (
+            "/a?access_token=x",
+            Some("nobody"),
+            Route::Refuse(Rejection::UnknownApp),
+        ),
+        // Sent again by Envoy, with nothing left that names the app.
+        ("/a?access_token=own0", None, inject(0)),
+        ("/a?access_token=own1", None, inject(1)),
+        ("/a?access_token=own2", None, inject(2)),
+        // The default app replaces.
+        ("/a?access_token=x", None, inject(1)),
+    ] {
+        assert_eq!(
+            decide(&three(Some(1)), path, header),
+            expected,
+            "{path} {header:?}"
+        );
+    }
+}
+
+#[test]
+fn a_callers_token_needs_no_app_where_every_app_keeps_it() {
+    let routes = |caller_token| {
+        let apps = vec![app("wxa", CallerToken::Keep), app("wxb", caller_token)];
+        Routes::new(&config(apps, None, &[HOST]))
+    };
+    let path = "/a?access_token=x";
+    let kept = Route::Pass(Passed::CallerToken);
+    assert_eq!(decide(&routes(CallerToken::Keep), path, None), kept);
+    let missing = Route::Refuse(Rejection::AppMissing);
+    assert_eq!(decide(&routes(CallerToken::Replace), path, None), missing);
+}
+
+#[test]
+fn each_of_a_thousand_apps_is_found() {
+    let apps = (0..1000)
+        .map(|i| app(&format!("wx{}", (i * 7919) % 1000), CallerToken::Keep))
+        .collect();
+    let routes = Routes::new(&config(apps, None, &[HOST]));
+    for i in 0..1000 {
+        let appid = format!("wx{}", (i * 7919) % 1000);
+        assert_eq!(
+            decide(&routes, "/a", Some(&appid)),
+            Route::Inject { app: i },
+            "{appid}"
+        );
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn an_escaped_sns_path_never_gets_a_token(
+        depth in prop::collection::vec(0_usize..3, 5),
+        before in prop::sample::select(vec!["/", "//", "/./", "/a/../", "/%2e/", "/a/%2E%2e/", "/;x/", "\\"]),
+        behind in "[/;?#][a-z/]{0,8}",
+    ) {
+        let mut path = before.to_owned();
+        for (letter, depth) in "sns".bytes().zip(depth) {
+            let mut spelt = char::from(letter).to_string();
+            for round in 0..depth {
+                spelt = match round {
+                    0 => format!("%{letter:02x}"),
+                    _ => spelt.replace('%', "%25"),
+                };
+            }
+            path.push_str(&spelt);
+        }
+        path.push_str(&behind);
+        prop_assert_eq!(decide(&one(&[HOST]), &path, None), Route::Pass(Passed::TokenFree), "{}", path);
+    }
+
+    #[test]
+    fn any_bytes_get_an_answer(
+        authority in prop::collection::vec(any::<u8>(), 0..40),
+        path in prop::collection::vec(any::<u8>(), 0..80),
+        header in prop::option::of(prop::collection::vec(any::<u8>(), 0..10)),
+    ) {
+        for routes in [one(&["*"]), three(Some(0)), three(None)] {
+            let route = routes.decide(&authority, &scan(&path), header.as_deref(), is_own);
+            let is_ours = routes.any_host() || authority.to_ascii_lowercase().starts_with(HOST.as_bytes());
+            prop_assert!(is_ours || route == Route::Pass(Passed::OtherHost));
+        }
+    }
+}
