@@ -1,0 +1,167 @@
+//! The YAML files under `envoy/` are right: `envoy.demo.yaml` is `envoy.yaml` but for a short list of edits, every
+//! plugin configuration in them is one that the plugin takes and the schema allows, the real Envoys take them, and the
+//! compose file starts what they name. `UPDATE_ENVOY=1 cargo test --test envoy_files` writes the demo file anew.
+
+// Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
+#![allow(clippy::panic, clippy::expect_used)]
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use support::envoy::{workspace, Config, Envoy};
+use wechat_token::config::{Config as PluginConfig, Role};
+
+const FILES: [&str; 2] = ["envoy/envoy.yaml", "envoy/envoy.demo.yaml"];
+const VERSIONS: [&str; 2] = ["1.37.0", "1.40.0"];
+
+/// All that the demo changes: what is replaced, by what. Each text stands in `envoy.yaml` exactly once.
+fn edits(production: &str) -> Vec<(String, String)> {
+    let tls = block(production, "    transport_socket: &tls\n");
+    let title = production
+        .split("\n\n")
+        .next()
+        .expect("a file begins with its title");
+    let edit = |from: &str, to: &str| (from.to_owned(), to.to_owned());
+    vec![
+        edit(title, DEMO_TITLE),
+        edit(
+            "socket_address: {address: api.weixin.qq.com, port_value: 443}",
+            "socket_address: {address: fake-wechat, port_value: 8080}",
+        ),
+        (tls, String::new()),
+        edit("    transport_socket: *tls\n", ""),
+    ]
+}
+
+const DEMO_TITLE: &str = "\
+# envoy.yaml with the fake WeChat in place of the real one: plain HTTP to fake-wechat:8080, nothing else differs.
+# Made from envoy.yaml by tests/envoy_files.rs, do not edit: UPDATE_ENVOY=1 cargo test --test envoy_files";
+
+#[test]
+fn the_demo_file_is_the_production_file_but_for_the_list_of_edits() {
+    let mut text = read("envoy/envoy.yaml");
+    for (from, to) in edits(&text) {
+        assert_eq!(text.matches(&from).count(), 1, "in envoy.yaml: {from:?}");
+        text = text.replacen(&from, &to, 1);
+    }
+    if std::env::var_os("UPDATE_ENVOY").is_some() {
+        fs::write(path("envoy/envoy.demo.yaml"), &text).expect("the demo file can be written");
+    }
+    assert!(
+        text == read("envoy/envoy.demo.yaml"),
+        "envoy.demo.yaml is out of date: UPDATE_ENVOY=1 cargo test --test envoy_files"
+    );
+}
+
+#[test]
+fn every_plugin_configuration_is_taken_by_the_plugin_and_by_the_schema() {
+    let schema: Value = serde_json::from_str(&read("envoy/config.schema.json")).expect("a schema");
+    let schema = jsonschema::validator_for(&schema).expect("a schema");
+    for file in FILES {
+        let mut roots = Vec::new();
+        Config::load(file).each_plugin(|root, document| {
+            let role = match root.root_id.as_str() {
+                "refresher" => Role::Refresher,
+                "injector" => Role::Injector,
+                other => panic!("{file}: root_id {other}"),
+            };
+            let env = |name: &str| (name == "WECHAT_SECRET").then(|| "a-secret".to_owned());
+            PluginConfig::parse(document.to_string().as_bytes(), &env, role)
+                .unwrap_or_else(|error| panic!("{file}, {}: {error}", root.root_id));
+            let errors: Vec<_> = schema
+                .iter_errors(document)
+                .map(|error| error.to_string())
+                .collect();
+            assert!(errors.is_empty(), "{file}, {}: {errors:?}", root.root_id);
+            roots.push(root.root_id.clone());
+        });
+        roots.sort();
+        assert_eq!(roots, ["injector", "refresher"], "{file}");
+    }
+}
+
+#[test]
+fn every_file_is_taken_by_the_real_envoys() {
+    for file in FILES {
+        for version in VERSIONS {
+            let mut config = Config::load(file);
+            config.wasm_file(&path("dist/wechat-token.wasm"));
+            let ended = Envoy::builder(version)
+                .config(config)
+                .env("WECHAT_SECRET", "a-secret")
+                .validate();
+            let log = &ended.log;
+            assert!(ended.status.success(), "{file} on {version}:\n{log}");
+            assert!(!log.contains("eprecat"), "{file} on {version}:\n{log}");
+        }
+    }
+}
+
+#[test]
+fn the_compose_file_starts_what_the_demo_file_names() {
+    let compose: Value =
+        serde_norway::from_str(&read("envoy/docker-compose.yaml")).expect("YAML that is also JSON");
+    let envoy = &compose["services"]["envoy"];
+    let mounts: Vec<_> = texts(&envoy["volumes"]);
+    let demo = read("envoy/envoy.demo.yaml");
+    assert!(
+        mounts.contains(&"./envoy.demo.yaml:/etc/envoy/envoy.yaml:ro".to_owned()),
+        "{mounts:?}"
+    );
+    for mount in &mounts {
+        let target = mount.split(':').nth(1).expect("FROM:TO:ro");
+        assert!(
+            target.ends_with("envoy.yaml") || demo.contains(target),
+            "{mount} is not named in envoy.demo.yaml"
+        );
+    }
+    for port in texts(&envoy["ports"]) {
+        assert!(
+            port.starts_with("127.0.0.1:"),
+            "{port} is open to everybody"
+        );
+    }
+    let secret = envoy["environment"]["WECHAT_SECRET"]
+        .as_str()
+        .expect("the demo's secret");
+    let mut appid = String::new();
+    Config::load("envoy/envoy.demo.yaml").each_plugin(|_, document| {
+        appid = document["apps"][0]["appid"]
+            .as_str()
+            .expect("an appid")
+            .to_owned();
+    });
+    let command = texts(&compose["services"]["fake-wechat"]["command"]);
+    assert!(
+        command.contains(&format!("--app={appid}:{secret}")),
+        "{command:?} does not know {appid} with {secret}"
+    );
+}
+
+/// The line `first` with all that is indented below it.
+fn block(text: &str, first: &str) -> String {
+    let indent = first.len() - first.trim_start().len();
+    let from = text
+        .find(first)
+        .unwrap_or_else(|| panic!("not in envoy.yaml: {first:?}"));
+    let below = text[from + first.len()..]
+        .split_inclusive('\n')
+        .take_while(|line| line.len() - line.trim_start().len() > indent);
+    first.to_owned() + &below.collect::<String>()
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let items = list.as_array().expect("a list").iter();
+    items
+        .map(|item| item.as_str().expect("a list of texts").to_owned())
+        .collect()
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(path(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn path(file: &str) -> PathBuf {
+    workspace().join(file)
+}
