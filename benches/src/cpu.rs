@@ -8,21 +8,25 @@ use procfs::process::Process;
 /// CPU time that a process has used, all threads together.
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
-    /// In user mode. The kernel splits it from the sum by samples, 4 ms apart on most machines.
+    /// In user mode, in clock ticks of 10 ms on most machines. The kernel measures the sum and splits it by samples
+    /// (4 ms apart on most machines), so this wanders where [`Self::all`] does not.
     pub user: Duration,
-    /// In user mode and in the kernel for it.
+    /// In user mode and in the kernel for it, measured by the scheduler to the nanosecond.
     pub all: Duration,
 }
 
 impl Cpu {
-    /// Of a process so far; its resolution is a clock tick, 10 ms on most machines.
+    /// Of a process so far.
     pub fn of(pid: u32) -> Result<Self> {
-        let stat = process(pid)?.stat()?;
-        let tick = Duration::from_secs(1).as_secs_f64() / procfs::ticks_per_second() as f64;
-        let time = |ticks: u64| Duration::from_secs_f64(ticks as f64 * tick);
+        let process = process(pid)?;
+        let user = process.stat()?.utime as f64 / procfs::ticks_per_second() as f64;
+        let mut all = 0;
+        for thread in process.tasks()? {
+            all += thread?.schedstat()?.sum_exec_runtime;
+        }
         Ok(Self {
-            user: time(stat.utime),
-            all: time(stat.utime + stat.stime),
+            user: Duration::from_secs_f64(user),
+            all: Duration::from_nanos(all),
         })
     }
 

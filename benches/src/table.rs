@@ -1,6 +1,6 @@
 //! The results as Markdown, for `benches/results/README.md`, and as the few lines that end a run.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::{self, Write as _};
 
 use crate::apps::Apps;
 use crate::herd::Herd;
@@ -40,7 +40,7 @@ pub fn markdown(results: &Results) -> String {
 pub fn headline(results: &Results) -> String {
     let part = |answer: Answer| {
         let row = results.ratios.as_ref()?.row(answer, Row::Plugin)?;
-        Some(format!("{:.2}× on {}", row.to_lua?, answer.title()))
+        Some(format!("{:.2}× on {}", row.user.to_lua?, answer.title()))
     };
     let parts: Vec<String> = Answer::ALL.into_iter().filter_map(part).collect();
     if parts.is_empty() {
@@ -117,11 +117,13 @@ fn write_ratios(page: &mut String, ratios: &Ratios) -> fmt::Result {
     section(
         page,
         "CPU a request",
-        "User CPU of the Envoy process, in microseconds a request, each row an Envoy of its own with one worker on one \
-         core, the load on another, answers by Envoy itself (`direct_response`), the filter in the HTTP connection \
-         manager. The least of all rounds counts; \"added\" is a row's least less plain Envoy's. The Lua filter is \
-         [inject.lua](../lua/inject.lua), with a constant for a token; `header_mutation` and `credential_injector` add \
-         a constant too, without any check, and `credential_injector` can only set a header.",
+        "CPU of the Envoy process in microseconds a request: each row an Envoy of its own with one worker on one core, \
+         the load on another, answers by Envoy itself (`direct_response`), the filter in the HTTP connection manager. \
+         The least of all rounds counts; \"added\" is a row's least less plain Envoy's. User CPU is the filter's own \
+         work, but the kernel tells user from system time by samples; all CPU is measured exactly, and every row makes \
+         the same system calls. The Lua filter is [inject.lua](../lua/inject.lua), with a constant for a token; \
+         `header_mutation` and `credential_injector` add a constant too, without any check, and `credential_injector` \
+         can only set a header.",
     )?;
     for rows in &ratios.answers {
         writeln!(page, "### {}\n", capital(rows.answer.title()))?;
@@ -134,24 +136,28 @@ fn write_answer(page: &mut String, ratios: &AnswerRatios) -> fmt::Result {
     let rows = ratios.rows.iter().map(|row| {
         let optional =
             |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
-        vec![
-            row.row.title().to_owned(),
-            format!("{:.2}", row.user_us.min),
-            format!("{:.2}", row.user_us.median),
-            optional(row.added_us),
-            optional(row.to_lua),
-        ]
+        let cells = [row.user, row.all].map(|cost| {
+            [
+                format!("{:.2}", cost.us.min),
+                format!("{:.2}", cost.us.median),
+                optional(cost.added_us),
+                optional(cost.to_lua),
+            ]
+        });
+        let title = row.row.title().to_owned();
+        std::iter::once(title)
+            .chain(cells.into_iter().flatten())
+            .collect()
     });
-    table(
-        page,
-        &["row", "least µs", "median µs", "added µs", "× Lua"],
-        rows,
-    )?;
-    if let Some(error) = ratios.error_us {
+    let heads = [
+        "row", "user µs", "(median)", "added", "× Lua", "all µs", "(median)", "added", "× Lua",
+    ];
+    table(page, &heads, rows)?;
+    if let (Some(user), Some(all)) = (ratios.user_error_us, ratios.all_error_us) {
         writeln!(
             page,
-            "The two no-op rows are the same filter in two Envoys; they differ by {error:.2} µs, which is the error of \
-             every row.\n"
+            "The two no-op rows are the same filter in two Envoys; they differ by {user:.2} µs of user CPU and {all:.2} µs \
+             of all CPU, which is the error of every row.\n"
         )?;
     }
     Ok(())
@@ -287,10 +293,10 @@ fn section(page: &mut String, title: &str, text: &str) -> fmt::Result {
 }
 
 /// The first column is text, the others are numbers.
-fn table<C: Display>(
+fn table(
     page: &mut String,
     heads: &[&str],
-    rows: impl Iterator<Item = Vec<C>>,
+    rows: impl Iterator<Item = Vec<String>>,
 ) -> fmt::Result {
     writeln!(page, "| {} |", heads.join(" | "))?;
     writeln!(
@@ -299,8 +305,7 @@ fn table<C: Display>(
         "---:|".repeat(heads.len().saturating_sub(1))
     )?;
     for row in rows {
-        let cells: Vec<String> = row.iter().map(ToString::to_string).collect();
-        writeln!(page, "| {} |", cells.join(" | "))?;
+        writeln!(page, "| {} |", row.join(" | "))?;
     }
     writeln!(page)
 }

@@ -32,10 +32,9 @@ pub struct Target {
 
 /// Judges what was measured.
 pub fn judge(results: &Results) -> Vec<Target> {
-    let to_lua = |answer: Answer| {
-        let row = results.ratios.as_ref()?.row(answer, Row::Plugin)?;
-        row.to_lua
-    };
+    let row = |answer: Answer| results.ratios.as_ref()?.row(answer, Row::Plugin);
+    let user = |answer: Answer| row(answer)?.user.to_lua;
+    let all = |answer: Answer| row(answer)?.all.to_lua;
     let vm = results.memory.as_ref().and_then(|memory| {
         let plugin = memory.rows.iter().find(|row| row.row == Row::Plugin)?;
         Some(plugin.vm? / f64::from(1 << 20))
@@ -44,15 +43,27 @@ pub fn judge(results: &Results) -> Vec<Target> {
     let herd = results.herd.as_ref().and_then(|herd| herd.sizes.last());
     [
         target(
-            "CPU added, plain answers",
+            "user CPU added, plain answers",
             TO_LUA,
-            to_lua(Answer::Plain),
+            user(Answer::Plain),
             "× Lua",
         ),
         target(
-            "CPU added, JSON answers",
+            "user CPU added, JSON answers",
             TO_LUA,
-            to_lua(Answer::Json),
+            user(Answer::Json),
+            "× Lua",
+        ),
+        target(
+            "all CPU added, plain answers",
+            TO_LUA,
+            all(Answer::Plain),
+            "× Lua",
+        ),
+        target(
+            "all CPU added, JSON answers",
+            TO_LUA,
+            all(Answer::Json),
             "× Lua",
         ),
         target(
