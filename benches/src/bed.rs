@@ -1,0 +1,296 @@
+//! The test bed: Envoys with one filter each, a fake WeChat for the token, and the checks that a filter does its work.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{ensure, Context as _, Result};
+use serde_json::{json, Value as Json};
+use serde_norway::Value;
+use support::client::Client;
+use support::envoy::{binary, workspace, Config, Envoy};
+use support::wait;
+use support::wechat::{App, FakeWeChat, Settings};
+
+use crate::load::HOST;
+use crate::row::Row;
+use crate::{progress, Options, Section};
+
+/// The fake WeChat's secret, of every app.
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+/// The constant token of the rows that fetch none: as long as the fake WeChat's.
+const TOKEN_LENGTH: usize = 136;
+/// How long a row may take until it does its work: the plugin fetches its token first.
+const READY: Duration = Duration::from_secs(30);
+/// The listener's name in the benchmark's configurations.
+pub const LISTENER: &str = "calls";
+
+/// Where the Envoys of a run come from.
+#[derive(Debug)]
+pub struct Bed {
+    version: String,
+    filters: Value,
+    wasm_bytes: Option<u64>,
+}
+
+/// What the plugin is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Plugin {
+    /// Number of apps; the first is the default.
+    pub apps: usize,
+    /// Longest wait of a request and of a token call, in seconds; `None`: as shipped.
+    pub patience: Option<u64>,
+}
+
+impl Plugin {
+    /// One app, all defaults.
+    pub const SHIPPED: Self = Self {
+        apps: 1,
+        patience: None,
+    };
+
+    fn document(self) -> Json {
+        let apps: Vec<Json> = (0..self.apps)
+            .map(|number| json!({"appid": appid(number), "secret": {"value": SECRET}}))
+            .collect();
+        let upstream = json!({"cluster": "wechat_token", "authority": HOST});
+        let mut document = json!({
+            "apps": apps,
+            "default_app": appid(0),
+            "weixin": {"upstreams": [upstream]},
+        });
+        if let Some(seconds) = self.patience {
+            document["weixin"]["timeout"] = json!(format!("{seconds}s"));
+            document["wait"] = json!({"timeout": format!("{seconds}s")});
+        }
+        document
+    }
+}
+
+impl Bed {
+    /// Builds the no-op filter and checks that all that the options ask for is there.
+    pub async fn try_new(options: &Options) -> Result<Self> {
+        for tool in ["h2load", "taskset"] {
+            let found = Command::new(tool).arg("--version").output();
+            ensure!(
+                found.is_ok(),
+                "no {tool}: apt-get install nghttp2-client util-linux"
+            );
+        }
+        let envoy = binary(&options.envoy);
+        ensure!(
+            envoy.is_file(),
+            "no Envoy at {}: make setup",
+            envoy.display()
+        );
+        let plugin_only = options.wants(Section::Herd) || options.wants(Section::Apps);
+        let wasm_bytes = std::fs::metadata(&options.wasm).map(|file| file.len()).ok();
+        ensure!(
+            wasm_bytes.is_some() || !(plugin_only || options.rows.contains(&Row::Plugin)),
+            "no plugin at {}: make build",
+            options.wasm.display()
+        );
+        let noop = build_noop()?;
+        let token = "7".repeat(TOKEN_LENGTH);
+        let lua = read("benches/lua/inject.lua")?.replace("@TOKEN@", &token);
+        let mut filters: Value = serde_norway::from_str(&read("benches/envoy/filters.yaml")?)?;
+        for (mark, text) in [
+            ("@NOOP@", utf8(&noop)?),
+            ("@WASM@", utf8(&options.wasm)?),
+            ("@LUA@", &lua),
+            ("@TOKEN@", &token),
+        ] {
+            fill(&mut filters, mark, text);
+        }
+        Ok(Self {
+            version: options.envoy.clone(),
+            filters,
+            wasm_bytes,
+        })
+    }
+
+    /// Size of the plugin's .wasm, where it is there.
+    pub fn wasm_bytes(&self) -> Option<u64> {
+        self.wasm_bytes
+    }
+
+    /// A fake WeChat with so many apps.
+    pub async fn fake(&self, apps: usize) -> FakeWeChat {
+        let settings = Settings {
+            apps: (0..apps)
+                .map(|number| App::new(&appid(number), SECRET))
+                .collect(),
+            ..Settings::default()
+        };
+        FakeWeChat::start(settings).await
+    }
+
+    /// The row's filter in front of answers that Envoy gives itself.
+    pub fn direct(&self, row: Row, token_api: SocketAddr, plugin: Plugin) -> Result<Config> {
+        let mut config = Config::load("benches/envoy/direct.yaml");
+        let filters = config.at(
+            "static_resources.listeners[name=calls].filter_chains[0].filters[0].typed_config.http_filters",
+        );
+        self.insert(filters, row, plugin)?;
+        self.complete(&mut config, row, token_api, plugin)?;
+        Ok(config)
+    }
+
+    /// The row's filter on the cluster that leads to `api`.
+    pub fn upstream(
+        &self,
+        row: Row,
+        api: SocketAddr,
+        token_api: SocketAddr,
+        plugin: Plugin,
+    ) -> Result<Config> {
+        let mut config = Config::load("benches/envoy/upstream.yaml");
+        let options = config
+            .at("static_resources.clusters[name=wechat_api].typed_extension_protocol_options");
+        let filters = options
+            .get_mut("envoy.extensions.upstreams.http.v3.HttpProtocolOptions")
+            .and_then(|options| options.get_mut("http_filters"))
+            .context("upstream.yaml has no upstream filters")?;
+        self.insert(filters, row, plugin)?;
+        config.cluster_to("wechat_api", api, true);
+        self.complete(&mut config, row, token_api, plugin)?;
+        Ok(config)
+    }
+
+    /// The second Envoy, which answers at once.
+    pub async fn start_answers(&self, core: Option<usize>) -> Result<Envoy> {
+        self.start(Config::load("benches/envoy/answers.yaml"), 1, core)
+            .await
+    }
+
+    /// Starts an Envoy with so many workers, on one core or on any.
+    pub async fn start(
+        &self,
+        mut config: Config,
+        workers: u32,
+        core: Option<usize>,
+    ) -> Result<Envoy> {
+        config.free_ports();
+        let mut builder = Envoy::builder(&self.version)
+            .config(config)
+            .concurrency(workers)
+            .level("warning");
+        if let Some(core) = core {
+            builder = builder.cpus(&core.to_string());
+        }
+        Ok(builder.try_start().await?)
+    }
+
+    fn insert(&self, filters: &mut Value, row: Row, plugin: Plugin) -> Result<()> {
+        let Some(name) = row.filter() else {
+            return Ok(());
+        };
+        let filter = self.entry(name, plugin)?;
+        let filters = filters.as_sequence_mut().context("not a filter chain")?;
+        filters.insert(0, filter);
+        Ok(())
+    }
+
+    fn complete(
+        &self,
+        config: &mut Config,
+        row: Row,
+        token_api: SocketAddr,
+        plugin: Plugin,
+    ) -> Result<()> {
+        config.cluster_to("wechat_token", token_api, true);
+        match row {
+            Row::Plugin => {
+                let refresher = self.entry("refresher", plugin)?;
+                config.set("bootstrap_extensions", [refresher]);
+            }
+            Row::CredentialInjector => {
+                let secret = self.entry("secret", plugin)?;
+                config.set("static_resources.secrets", [secret]);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn entry(&self, name: &str, plugin: Plugin) -> Result<Value> {
+        let mut entry = self
+            .filters
+            .get(name)
+            .with_context(|| format!("filters.yaml has no {name}"))?
+            .clone();
+        fill(&mut entry, "@DOCUMENT@", &plugin.document().to_string());
+        Ok(entry)
+    }
+}
+
+/// The appid of a number.
+pub fn appid(number: usize) -> String {
+    format!("wx{number:016x}")
+}
+
+/// Waits until the row does its work on a call to `path`, which must show what arrived; fails after half a minute.
+pub async fn ready(envoy: &Envoy, row: Row, path: &str) -> Result<()> {
+    let client = Client::new();
+    let url = envoy.url(LISTENER, path);
+    let last = RefCell::new(String::new());
+    let attempt = || async {
+        let result = probe(&client, &url, row).await;
+        result
+            .map_err(|error| last.replace(format!("{error:#}")))
+            .ok()
+    };
+    ensure!(
+        wait::within(READY, attempt).await.is_some(),
+        "{} is not ready: {}\n{}",
+        row.title(),
+        last.borrow(),
+        envoy.logs()
+    );
+    Ok(())
+}
+
+async fn probe(client: &Client, url: &str, row: Row) -> Result<()> {
+    let answer = client.get_with(url, &[("host", HOST)]).await?;
+    ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    let header = |name| answer.header(name).unwrap_or_default();
+    row.check(header("x-seen-path"), header("x-seen-credential"))
+}
+
+/// Builds the no-op filter, and says where it is.
+fn build_noop() -> Result<PathBuf> {
+    progress("building the no-op filter");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--release", "--package", "noop-filter"])
+        .args(["--target", "wasm32-wasip1", "--target-dir"])
+        .arg(workspace().join("target"))
+        .current_dir(workspace())
+        .status()
+        .context("cargo does not start")?;
+    ensure!(status.success(), "the no-op filter does not build");
+    Ok(workspace().join("target/wasm32-wasip1/release/noop_filter.wasm"))
+}
+
+fn read(file: &str) -> Result<String> {
+    std::fs::read_to_string(workspace().join(file)).with_context(|| format!("cannot read {file}"))
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// Replaces a mark in every text below `value`.
+fn fill(value: &mut Value, mark: &str, text: &str) {
+    match value {
+        Value::String(place) if place.contains(mark) => *place = place.replace(mark, text),
+        Value::Sequence(items) => items.iter_mut().for_each(|item| fill(item, mark, text)),
+        Value::Mapping(mapping) => mapping
+            .iter_mut()
+            .for_each(|(_, value)| fill(value, mark, text)),
+        _ => {}
+    }
+}

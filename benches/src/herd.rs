@@ -1,0 +1,158 @@
+//! The cold herd: many requests wait for the first token; how long after it does each of them go on?
+//!
+//! A fresh Envoy with two workers and an empty plugin, a fake WeChat that holds the token call, and an upstream of the
+//! benchmark's own that notes when each request arrives. All three clocks are one: the fake and the upstream run in
+//! this process. Time counts from the moment the fake is told to send the token, so its reply, the refresher, the
+//! push to the workers and Envoy's own sending are all in it. The upstream answers nobody until the last one has
+//! arrived, so that answers do not compete with the release.
+
+mod arrivals;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{ensure, Result};
+use serde::{Deserialize, Serialize};
+use support::client::{concurrent, Client};
+use support::envoy::Envoy;
+use support::wait;
+
+use self::arrivals::Arrivals;
+use crate::bed::{Bed, Plugin, LISTENER};
+use crate::load::HOST;
+use crate::row::Row;
+use crate::stats::{quantile, Spread};
+use crate::{progress, Options};
+
+/// Envoy's workers.
+const WORKERS: u32 = 2;
+/// The small herd, beside the one of the options.
+const SMALL: usize = 100;
+/// How long a step may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// How long requests wait at most, in seconds: longer than a slow machine needs to send them all.
+const PATIENCE: u64 = 30;
+
+/// The section's results.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Herd {
+    /// Envoy's workers.
+    pub workers: u32,
+    /// By size.
+    pub sizes: Vec<HerdSize>,
+}
+
+/// One size of herd; times in milliseconds from the token's sending to a request's arrival at the upstream.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HerdSize {
+    /// Requests that waited.
+    pub requests: usize,
+    /// The first arrival, over the repetitions.
+    pub first_ms: Spread,
+    /// The median arrival.
+    pub p50_ms: Spread,
+    /// The 99th percentile.
+    pub p99_ms: Spread,
+    /// The last arrival.
+    pub last_ms: Spread,
+    /// Time from one arrival to the next on average, in microseconds: what sending one parked request costs.
+    pub each_us: Spread,
+}
+
+/// Measures both sizes.
+pub async fn measure(bed: &Bed, options: &Options) -> Result<Herd> {
+    let mut sizes = Vec::new();
+    for requests in [SMALL, options.herd] {
+        let mut herds = Vec::new();
+        for repetition in 0..options.repetitions {
+            progress(&format!(
+                "herd of {requests}: {} of {}",
+                repetition + 1,
+                options.repetitions
+            ));
+            herds.push(herd(bed, requests).await?);
+        }
+        sizes.push(evaluate(requests, &herds));
+    }
+    Ok(Herd {
+        workers: WORKERS,
+        sizes,
+    })
+}
+
+/// One herd: the arrivals, sorted, in milliseconds.
+async fn herd(bed: &Bed, requests: usize) -> Result<Vec<f64>> {
+    let fake = bed.fake(1).await;
+    let upstream = Arrivals::start(requests).await?;
+    fake.hold_token_calls();
+    let plugin = Plugin {
+        patience: Some(PATIENCE),
+        ..Plugin::SHIPPED
+    };
+    let config = bed.upstream(Row::Plugin, upstream.address(), fake.address(), plugin)?;
+    let envoy = bed.start(config, WORKERS, None).await?;
+    fake.wait_for_held(1, DEADLINE).await;
+
+    let client = Client::with_timeout(DEADLINE * 2);
+    let url = envoy.url(LISTENER, "/cgi-bin/user/get?next_openid=oFakeOpenId0001");
+    let callers = tokio::spawn(concurrent(requests, move |_| {
+        let (client, url) = (client.clone(), url.clone());
+        async move { client.get_with(&url, &[("host", HOST)]).await }
+    }));
+    all_parked(&envoy, requests).await?;
+    ensure!(upstream.arrived() == 0, "a request left without its token");
+
+    let released = Instant::now();
+    fake.release();
+    for answer in callers.await? {
+        let answer = answer?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
+    }
+    let token_calls = fake.report().token_calls;
+    ensure!(token_calls == 1, "{token_calls} token calls in place of 1");
+    let mut arrivals = Vec::new();
+    for (at, path) in upstream.into_calls() {
+        let token = fake.tokens().pop().unwrap_or_default();
+        ensure!(path.contains(&token), "a request without the token: {path}");
+        arrivals.push(at.saturating_duration_since(released).as_secs_f64() * 1e3);
+    }
+    arrivals.sort_by(f64::total_cmp);
+    Ok(arrivals)
+}
+
+/// Waits until Envoy holds them all, and until its workers have nothing more to do with them.
+async fn all_parked(envoy: &Envoy, requests: usize) -> Result<()> {
+    let wanted = requests as u64;
+    envoy
+        .wait_for_stat("cluster.wechat_api.upstream_rq_active", wanted, DEADLINE)
+        .await;
+    let quiet = wait::within(DEADLINE, {
+        let mut last = None;
+        let pid = envoy.pid();
+        let mut quiet = 0;
+        move || {
+            let now = crate::cpu::Cpu::of(pid).ok().map(|cpu| cpu.all);
+            quiet = if now == last { quiet + 1 } else { 0 };
+            last = now;
+            std::future::ready((quiet > 20).then_some(()))
+        }
+    });
+    ensure!(quiet.await.is_some(), "Envoy does not come to rest");
+    Ok(())
+}
+
+fn evaluate(requests: usize, herds: &[Vec<f64>]) -> HerdSize {
+    let over = |value: &dyn Fn(&[f64]) -> f64| {
+        let values: Vec<f64> = herds.iter().map(|herd| value(herd)).collect();
+        Spread::of(&values)
+    };
+    let between =
+        |herd: &[f64]| (quantile(herd, 1.0) - quantile(herd, 0.0)) * 1e3 / requests.max(1) as f64;
+    HerdSize {
+        requests,
+        first_ms: over(&|herd| quantile(herd, 0.0)),
+        p50_ms: over(&|herd| quantile(herd, 0.5)),
+        p99_ms: over(&|herd| quantile(herd, 0.99)),
+        last_ms: over(&|herd| quantile(herd, 1.0)),
+        each_us: over(&between),
+    }
+}
