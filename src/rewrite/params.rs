@@ -185,7 +185,10 @@ pub(crate) fn escape(high: u8, low: u8) -> Option<u8> {
 /// Appends `text` with everything outside RFC 3986's unreserved characters percent-encoded.
 pub(crate) fn encode(text: &[u8], out: &mut Vec<u8>) {
     // A fold without early exit: no branch for each byte of a long token.
-    if text.iter().fold(true, |all, &byte| all & is_unreserved(byte)) {
+    if text
+        .iter()
+        .fold(true, |all, &byte| all & is_unreserved(byte))
+    {
         out.extend_from_slice(text);
         return;
     }
