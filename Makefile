@@ -33,7 +33,7 @@ matrix: ## the end-to-end tests on every Envoy version, concurrency and placemen
 bench: ## the side-by-side benchmark; writes benches/results/
 	@tools/setup.sh bench
 	@tools/build.sh
-	@cargo run --quiet --release -p support --bin bench
+	@cargo run --quiet --release -p bench --bin bench
 
 lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's imports and exports
 	@tools/setup.sh lint

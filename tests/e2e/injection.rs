@@ -120,7 +120,8 @@ async fn a_route_that_rewrites_path_and_host_keeps_the_token() {
         "/",
     );
     let world = plan.start().await;
-    let answer = world.get("/wechat/cgi-bin/echo?a=1", &[("host", "localhost")]).await;
+    let url = world.url("/wechat/cgi-bin/echo?a=1");
+    let answer = world.client.get_with(&url, &[("host", "localhost")]).await.unwrap();
     assert_eq!(answer.errcode(), Some(0), "{}", answer.text());
     assert!(world.last_target().starts_with("/cgi-bin/echo?a=1&access_token="));
     world.fake.report().assert_clean();
