@@ -1,7 +1,7 @@
 # Everything a person or a machine does with this project; CI calls the same targets. Each sets up what it needs first (tools/setup.sh).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build test lint matrix bench compose-test clean
+.PHONY: help demo run build fake-wechat test lint matrix bench compose-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -20,6 +20,10 @@ build: ## dist/wechat-token.wasm and its SHA-256
 	@tools/setup.sh build
 	@tools/build.sh
 
+fake-wechat: ## dist/fake-wechat, one static program for the compose file
+	@tools/setup.sh build
+	@tools/build-fake-wechat.sh
+
 test: ## every test: unit, simulation, end to end on real Envoys
 	@tools/setup.sh test
 	@tools/build.sh
@@ -33,7 +37,7 @@ matrix: ## the end-to-end tests on every Envoy version, concurrency and placemen
 bench: ## the side-by-side benchmark; writes benches/results/
 	@tools/setup.sh bench
 	@tools/build.sh
-	@cargo run --quiet --release -p bench --bin bench
+	@cargo run --quiet --release -p bench
 
 lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's imports and exports
 	@tools/setup.sh lint
@@ -42,6 +46,7 @@ lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's 
 compose-test: ## the shipped compose file on a real container engine
 	@tools/setup.sh demo
 	@tools/build.sh
+	@tools/build-fake-wechat.sh
 	@tools/compose-test.sh
 
 clean: ## remove what was built; what was downloaded (.tools/) stays

@@ -26,7 +26,7 @@ SECTION_CUSTOM, SECTION_IMPORT, SECTION_EXPORT = 0, 2, 7
 KINDS = ("function", "table", "memory", "global", "tag")
 
 # Where toolchains, registries and check-outs live, besides the folders that this machine really uses.
-FORBIDDEN = (b".cargo/", b".rustup/", b"/home/", b"/root/", b"/Users/", b"/tmp/")
+FORBIDDEN = (b".cargo/", b".rustup/", b"/home/", b"/Users/")
 
 
 class Malformed(Exception):
@@ -125,7 +125,7 @@ def read_list(name: str) -> set[str]:
 
 def machine_paths(data: bytes) -> Iterator[str]:
     here = (str(TOOLS.parent), str(Path.home()), os.environ.get("CARGO_HOME", ""), os.environ.get("CARGO_TARGET_DIR", ""))
-    for text in (*FORBIDDEN, *(os.fsencode(path.rstrip("/") + "/") for path in here if len(path) > 1)):
+    for text in (*FORBIDDEN, *(os.fsencode(path.rstrip("/") + "/") for path in here if path.strip("/"))):
         if (at := data.find(text)) >= 0:
             yield data[max(0, at - 40) : at + 80].decode("utf-8", "replace")
 

@@ -24,7 +24,7 @@ licences() {
 }
 
 wasm_crates() {
-    .tools/cargo/bin/cargo-deny --log-level error --locked --exclude support --config tools/deny-wasm.toml check bans
+    .tools/cargo/bin/cargo-deny --log-level error --locked --config tools/deny-wasm.toml check bans
 }
 
 check "rustfmt" cargo fmt --all --check
