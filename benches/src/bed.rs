@@ -56,16 +56,19 @@ impl Plugin {
             .map(|number| json!({"appid": appid(number), "secret": {"value": SECRET}}))
             .collect();
         let upstream = json!({"cluster": "wechat_token", "authority": HOST});
-        let mut document = json!({
-            "apps": apps,
-            "default_app": appid(0),
-            "weixin": {"upstreams": [upstream]},
-        });
-        if let Some(seconds) = self.patience {
-            document["weixin"]["timeout"] = json!(format!("{seconds}s"));
-            document["wait"] = json!({"timeout": format!("{seconds}s")});
+        match self.patience.map(|seconds| format!("{seconds}s")) {
+            None => json!({
+                "apps": apps,
+                "default_app": appid(0),
+                "weixin": {"upstreams": [upstream]},
+            }),
+            Some(patience) => json!({
+                "apps": apps,
+                "default_app": appid(0),
+                "weixin": {"upstreams": [upstream], "timeout": patience},
+                "wait": {"timeout": patience},
+            }),
         }
-        document
     }
 }
 
@@ -248,6 +251,18 @@ pub async fn ready(envoy: &Envoy, row: Row, path: &str) -> Result<()> {
         row.title(),
         last.borrow(),
         envoy.logs()
+    );
+    Ok(())
+}
+
+/// Checks that the Lua filter marks a rejected token in an answer, as the plugin does: its look at answers is measured.
+pub async fn marks_rejected(envoy: &Envoy) -> Result<()> {
+    let url = envoy.url(LISTENER, "/cgi-bin/rejected");
+    let answer = Client::new().get_with(&url, &[("host", HOST)]).await?;
+    ensure!(
+        answer.header("x-wechat-token-retry") == Some("1"),
+        "the Lua filter does not see a rejected token: {:?}",
+        answer.headers
     );
     Ok(())
 }
