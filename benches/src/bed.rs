@@ -1,25 +1,30 @@
 //! The test bed: Envoys with one filter each, a fake WeChat for the token, and the checks that a filter does its work.
+//!
+//! The plugin's filter and its refresher are those of the shipped `envoy/envoy.yaml`, with the .wasm's path and the
+//! apps put in; the other filters are in `benches/envoy/filters.yaml`.
+
+mod shipped;
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{ensure, Context as _, Result};
-use serde_json::{json, Value as Json};
 use serde_norway::Value;
 use support::client::Client;
 use support::envoy::{binary, workspace, Config, Envoy};
 use support::wait;
 use support::wechat::{App, FakeWeChat, Settings};
 
+pub use self::shipped::{appid, Plugin};
+
+use self::shipped::{fill, utf8, Shipped, SECRET, SECRET_NAME};
 use crate::load::HOST;
 use crate::row::Row;
 use crate::{progress, Options, Section};
 
-/// The fake WeChat's secret, of every app.
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// The constant token of the rows that fetch none: as long as the fake WeChat's.
 const TOKEN_LENGTH: usize = 136;
 /// How long a row may take until it does its work: the plugin fetches its token first.
@@ -32,41 +37,8 @@ pub const LISTENER: &str = "calls";
 pub struct Bed {
     version: String,
     filters: Value,
+    shipped: Shipped,
     wasm_bytes: Option<u64>,
-}
-
-/// What the plugin is told.
-#[derive(Clone, Copy, Debug)]
-pub struct Plugin {
-    /// Number of apps; the first is the default.
-    pub apps: usize,
-    /// Longest wait of a request and of a token call, in seconds; `None`: as shipped.
-    pub patience: Option<u64>,
-}
-
-impl Plugin {
-    /// One app, all defaults.
-    pub const SHIPPED: Self = Self {
-        apps: 1,
-        patience: None,
-    };
-
-    fn document(self) -> Json {
-        let apps: Vec<Json> = (0..self.apps)
-            .map(|number| json!({"appid": appid(number), "secret": {"value": SECRET}}))
-            .collect();
-        let upstream = json!({"cluster": "wechat_token", "authority": HOST});
-        let mut document = json!({
-            "apps": apps,
-            "default_app": appid(0),
-            "weixin": {"upstreams": [upstream]},
-        });
-        if let Some(seconds) = self.patience {
-            document["weixin"]["timeout"] = json!(format!("{seconds}s"));
-            document["wait"] = json!({"timeout": format!("{seconds}s")});
-        }
-        document
-    }
 }
 
 impl Bed {
@@ -98,7 +70,6 @@ impl Bed {
         let mut filters: Value = serde_norway::from_str(&read("benches/envoy/filters.yaml")?)?;
         for (mark, text) in [
             ("@NOOP@", utf8(&noop)?),
-            ("@WASM@", utf8(&options.wasm)?),
             ("@LUA@", &lua),
             ("@TOKEN@", &token),
         ] {
@@ -107,6 +78,7 @@ impl Bed {
         Ok(Self {
             version: options.envoy.clone(),
             filters,
+            shipped: Shipped::load(&options.wasm)?,
             wasm_bytes,
         })
     }
@@ -176,6 +148,7 @@ impl Bed {
         let mut builder = Envoy::builder(&self.version)
             .config(config)
             .concurrency(workers)
+            .env(SECRET_NAME, SECRET)
             .level("warning");
         if let Some(core) = core {
             builder = builder.cpus(&core.to_string());
@@ -184,10 +157,11 @@ impl Bed {
     }
 
     fn insert(&self, filters: &mut Value, row: Row, plugin: Plugin) -> Result<()> {
-        let Some(name) = row.filter() else {
-            return Ok(());
+        let filter = match row.filter() {
+            None => return Ok(()),
+            Some("plugin") => self.shipped.injector(plugin)?,
+            Some(name) => self.entry(name)?,
         };
-        let filter = self.entry(name, plugin)?;
         let filters = filters.as_sequence_mut().context("not a filter chain")?;
         filters.insert(0, filter);
         Ok(())
@@ -203,32 +177,22 @@ impl Bed {
         config.cluster_to("wechat_token", token_api, true);
         match row {
             Row::Plugin => {
-                let refresher = self.entry("refresher", plugin)?;
-                config.set("bootstrap_extensions", [refresher]);
+                config.set("bootstrap_extensions", [self.shipped.refresher(plugin)?]);
             }
             Row::CredentialInjector => {
-                let secret = self.entry("secret", plugin)?;
-                config.set("static_resources.secrets", [secret]);
+                config.set("static_resources.secrets", [self.entry("secret")?]);
             }
             _ => {}
         }
         Ok(())
     }
 
-    fn entry(&self, name: &str, plugin: Plugin) -> Result<Value> {
-        let mut entry = self
-            .filters
-            .get(name)
+    fn entry(&self, name: &str) -> Result<Value> {
+        let entry = self.filters.get(name);
+        Ok(entry
             .with_context(|| format!("filters.yaml has no {name}"))?
-            .clone();
-        fill(&mut entry, "@DOCUMENT@", &plugin.document().to_string());
-        Ok(entry)
+            .clone())
     }
-}
-
-/// The appid of a number.
-pub fn appid(number: usize) -> String {
-    format!("wx{number:016x}")
 }
 
 /// Waits until the row does its work on a call to `path`, which must show what arrived; fails after half a minute.
@@ -248,6 +212,18 @@ pub async fn ready(envoy: &Envoy, row: Row, path: &str) -> Result<()> {
         row.title(),
         last.borrow(),
         envoy.logs()
+    );
+    Ok(())
+}
+
+/// Checks that the Lua filter marks a rejected token in an answer, as the plugin does: its look at answers is measured.
+pub async fn marks_rejected(envoy: &Envoy) -> Result<()> {
+    let url = envoy.url(LISTENER, "/cgi-bin/rejected");
+    let answer = Client::new().get_with(&url, &[("host", HOST)]).await?;
+    ensure!(
+        answer.header("x-wechat-token-retry") == Some("1"),
+        "the Lua filter does not see a rejected token: {:?}",
+        answer.headers
     );
     Ok(())
 }
@@ -276,21 +252,4 @@ fn build_noop() -> Result<PathBuf> {
 
 fn read(file: &str) -> Result<String> {
     std::fs::read_to_string(workspace().join(file)).with_context(|| format!("cannot read {file}"))
-}
-
-fn utf8(path: &Path) -> Result<&str> {
-    path.to_str()
-        .with_context(|| format!("{} is not UTF-8", path.display()))
-}
-
-/// Replaces a mark in every text below `value`.
-fn fill(value: &mut Value, mark: &str, text: &str) {
-    match value {
-        Value::String(place) if place.contains(mark) => *place = place.replace(mark, text),
-        Value::Sequence(items) => items.iter_mut().for_each(|item| fill(item, mark, text)),
-        Value::Mapping(mapping) => mapping
-            .iter_mut()
-            .for_each(|(_, value)| fill(value, mark, text)),
-        _ => {}
-    }
 }

@@ -18,6 +18,7 @@ use support::wait;
 
 use self::arrivals::Arrivals;
 use crate::bed::{Bed, Plugin, LISTENER};
+use crate::cpu::Cpu;
 use crate::load::HOST;
 use crate::row::Row;
 use crate::stats::{quantile, Spread};
@@ -31,6 +32,10 @@ const SMALL: usize = 100;
 const DEADLINE: Duration = Duration::from_secs(30);
 /// How long requests wait at most, in seconds: longer than a slow machine needs to send them all.
 const PATIENCE: u64 = 30;
+/// CPU that an Envoy at rest may use between two looks, 5 ms apart: a tick of the plugin, not a request.
+const AT_REST: Duration = Duration::from_micros(500);
+/// Looks in a row that must find it at rest.
+const QUIET_LOOKS: u32 = 30;
 
 /// The section's results.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,16 +130,13 @@ async fn all_parked(envoy: &Envoy, requests: usize) -> Result<()> {
     envoy
         .wait_for_stat("cluster.wechat_api.upstream_rq_active", wanted, DEADLINE)
         .await;
-    let quiet = wait::within(DEADLINE, {
-        let mut last = None;
-        let pid = envoy.pid();
-        let mut quiet = 0;
-        move || {
-            let now = crate::cpu::Cpu::of(pid).ok().map(|cpu| cpu.all);
-            quiet = if now == last { quiet + 1 } else { 0 };
-            last = now;
-            std::future::ready((quiet > 20).then_some(()))
-        }
+    let pid = envoy.pid();
+    let (mut last, mut quiet) = (Duration::ZERO, 0);
+    let quiet = wait::within(DEADLINE, || {
+        let now = Cpu::of(pid).map_or(last, |cpu| cpu.all);
+        quiet = if now - last < AT_REST { quiet + 1 } else { 0 };
+        last = now;
+        std::future::ready((quiet > QUIET_LOOKS).then_some(()))
     });
     ensure!(quiet.await.is_some(), "Envoy does not come to rest");
     Ok(())

@@ -56,7 +56,7 @@ fn paint(
     text(area, &headline(results), (24, 34), 20, &INK, HPos::Left)?;
     text(
         area,
-        "user CPU that a filter adds to a request in Envoy, in microseconds",
+        "CPU that a filter adds to a request in Envoy, in microseconds",
         (24, 60),
         14,
         &FAINT,
@@ -90,14 +90,14 @@ fn paint(
             let colours = if *row == Row::Plugin { PLUGIN } else { OTHERS };
             let colour = colours.get(index).copied().unwrap_or(INK);
             let top = y + 3 + i32::try_from(index)? * (BAR + 2);
-            let value = ratios.user.added_us.unwrap_or_default();
+            let value = ratios.all.added_us.unwrap_or_default();
             let end = LEFT + (value.max(0.0) / most * room) as i32;
             area.draw(&Rectangle::new(
                 [(LEFT, top), (end.max(LEFT + 1), top + BAR)],
                 colour.filled(),
             ))?;
             let to_lua = ratios
-                .user
+                .all
                 .to_lua
                 .map_or_else(String::new, |share| format!("  ({share:.2}× Lua)"));
             text(
@@ -151,5 +151,5 @@ fn found(results: &Results, answer: Answer, row: Row) -> Option<&RowRatios> {
 }
 
 fn added(results: &Results, answer: Answer, row: Row) -> Option<f64> {
-    found(results, answer, row)?.user.added_us
+    found(results, answer, row)?.all.added_us
 }

@@ -40,7 +40,7 @@ pub fn markdown(results: &Results) -> String {
 pub fn headline(results: &Results) -> String {
     let part = |answer: Answer| {
         let row = results.ratios.as_ref()?.row(answer, Row::Plugin)?;
-        Some(format!("{:.2}× on {}", row.user.to_lua?, answer.title()))
+        Some(format!("{:.2}× on {}", row.all.to_lua?, answer.title()))
     };
     let parts: Vec<String> = Answer::ALL.into_iter().filter_map(part).collect();
     if parts.is_empty() {
@@ -119,9 +119,10 @@ fn write_ratios(page: &mut String, ratios: &Ratios) -> fmt::Result {
         "CPU a request",
         "CPU of the Envoy process in microseconds a request: each row an Envoy of its own with one worker on one core, \
          the load on another, answers by Envoy itself (`direct_response`), the filter in the HTTP connection manager. \
-         The least of all rounds counts; \"added\" is a row's least less plain Envoy's. User CPU is the filter's own \
-         work, but the kernel tells user from system time by samples; all CPU is measured exactly, and every row makes \
-         the same system calls. The Lua filter is [inject.lua](../lua/inject.lua), with a constant for a token; \
+         The least of all rounds counts; \"added\" is a row's least less plain Envoy's. All CPU (user and kernel) is \
+         measured exactly, and every row makes the same system calls, so what is added is the filter's. User CPU leaves \
+         the kernel out, but the kernel tells user from system time by samples, and counts part of a filter's work as \
+         its own. The Lua filter is [inject.lua](../lua/inject.lua), with a constant for a token; \
          `header_mutation` and `credential_injector` add a constant too, without any check, and `credential_injector` \
          can only set a header.",
     )?;
