@@ -129,7 +129,12 @@ pub trait Host {
     /// Lets the held answer of the stream in focus go on.
     fn resume_response(&self) -> Result<(), HostError>;
     /// Answers the stream in focus.
-    fn local_reply(&self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Result<(), HostError>;
+    fn local_reply(
+        &self,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(), HostError>;
 
     /// A value in shared data and the number for a compare-and-swap.
     fn shared(&self, key: &str) -> Option<(Vec<u8>, Cas)>;

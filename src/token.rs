@@ -14,6 +14,7 @@
 //! "Expired" is not a state: it follows from the clock.
 
 mod machine;
+mod policy;
 mod retry;
 
 use std::fmt;
@@ -23,7 +24,8 @@ use crate::secret::Secret;
 use crate::time::{millis, Millis, UnixMillis};
 use crate::wechat::Failure;
 
-pub use machine::{Machine, Policy, State};
+pub use machine::{Machine, State};
+pub use policy::Policy;
 pub use retry::{Backoff, BackoffError, Budget, RejectionLimit};
 
 /// Counts the tokens of one app within one Envoy process. A higher one is newer; 0 is "none yet".

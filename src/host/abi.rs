@@ -1,16 +1,15 @@
 //! The proxy-wasm ABI 0.2.1: the only unsafe code, the only hostcalls, and the callbacks that Envoy calls.
 //!
 //! It takes the place of the `proxy-wasm` crate, because that one exports every callback (each costs time per request),
-//! panics on statuses it does not know, and cannot say "hold everything" ([`Flow::HoldAll`]). Nothing here can panic, and
-//! nothing here decides anything. A buffer that the host hands over was allocated by [`proxy_on_memory_allocate`].
+//! panics on statuses it does not know, and cannot say "hold everything" ([`crate::host::Flow::HoldAll`]). Nothing here can panic, and
+//! nothing here decides anything. A buffer that the host hands over was allocated by `proxy_on_memory_allocate`.
 #![allow(unsafe_code, missing_docs)]
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+pub mod callbacks;
+
 use std::time::Duration;
 
-use crate::host::root::Root;
-use crate::host::{Callout, Cas, Flow, Headers, Host, HostError, MetricKind};
+use crate::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
 use crate::time::{millis, Millis, UnixMillis};
 
 const RESPONSE_BODY: u32 = 1;
@@ -21,22 +20,79 @@ const OK: u32 = 0;
 #[link(wasm_import_module = "env")]
 extern "C" {
     fn proxy_log(level: u32, data: *const u8, size: usize) -> u32;
-    fn proxy_get_property(path: *const u8, size: usize, data: *mut *mut u8, out: *mut usize) -> u32;
+    fn proxy_get_property(path: *const u8, size: usize, data: *mut *mut u8, out: *mut usize)
+        -> u32;
     fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
-    fn proxy_get_buffer_bytes(kind: u32, start: usize, max: usize, data: *mut *mut u8, out: *mut usize) -> u32;
-    fn proxy_get_header_map_value(map: u32, key: *const u8, size: usize, data: *mut *mut u8, out: *mut usize) -> u32;
-    fn proxy_replace_header_map_value(map: u32, key: *const u8, size: usize, value: *const u8, value_size: usize) -> u32;
+    fn proxy_get_buffer_bytes(
+        kind: u32,
+        start: usize,
+        max: usize,
+        data: *mut *mut u8,
+        out: *mut usize,
+    ) -> u32;
+    fn proxy_get_header_map_value(
+        map: u32,
+        key: *const u8,
+        size: usize,
+        data: *mut *mut u8,
+        out: *mut usize,
+    ) -> u32;
+    fn proxy_replace_header_map_value(
+        map: u32,
+        key: *const u8,
+        size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_remove_header_map_value(map: u32, key: *const u8, size: usize) -> u32;
     fn proxy_continue_stream(kind: u32) -> u32;
-    fn proxy_send_local_response(status: u32, details: *const u8, details_size: usize, body: *const u8, body_size: usize, headers: *const u8, headers_size: usize, grpc_status: i32) -> u32;
-    fn proxy_get_shared_data(key: *const u8, size: usize, data: *mut *mut u8, out: *mut usize, cas: *mut u32) -> u32;
-    fn proxy_set_shared_data(key: *const u8, size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
+    fn proxy_send_local_response(
+        status: u32,
+        details: *const u8,
+        details_size: usize,
+        body: *const u8,
+        body_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        grpc_status: i32,
+    ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        size: usize,
+        data: *mut *mut u8,
+        out: *mut usize,
+        cas: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        size: usize,
+        value: *const u8,
+        value_size: usize,
+        cas: u32,
+    ) -> u32;
     fn proxy_register_shared_queue(name: *const u8, size: usize, id: *mut u32) -> u32;
-    fn proxy_resolve_shared_queue(vm: *const u8, vm_size: usize, name: *const u8, size: usize, id: *mut u32) -> u32;
+    fn proxy_resolve_shared_queue(
+        vm: *const u8,
+        vm_size: usize,
+        name: *const u8,
+        size: usize,
+        id: *mut u32,
+    ) -> u32;
     fn proxy_enqueue_shared_queue(id: u32, data: *const u8, size: usize) -> u32;
     fn proxy_dequeue_shared_queue(id: u32, data: *mut *mut u8, out: *mut usize) -> u32;
-    fn proxy_http_call(cluster: *const u8, cluster_size: usize, headers: *const u8, headers_size: usize, body: *const u8, body_size: usize, trailers: *const u8, trailers_size: usize, timeout: u32, id: *mut u32) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout: u32,
+        id: *mut u32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -64,7 +120,8 @@ impl Envoy {
     }
 
     fn buffer(kind: u32, max: usize) -> Vec<u8> {
-        received(|data, size| unsafe { proxy_get_buffer_bytes(kind, 0, max, data, size) }).unwrap_or_default()
+        received(|data, size| unsafe { proxy_get_buffer_bytes(kind, 0, max, data, size) })
+            .unwrap_or_default()
     }
 }
 
@@ -89,7 +146,9 @@ impl Host for Envoy {
     }
 
     fn property(&self, name: &str) -> Option<String> {
-        let value = received(|data, size| unsafe { proxy_get_property(name.as_ptr(), name.len(), data, size) })?;
+        let value = received(|data, size| unsafe {
+            proxy_get_property(name.as_ptr(), name.len(), data, size)
+        })?;
         String::from_utf8(value).ok()
     }
 
@@ -113,7 +172,13 @@ impl Host for Envoy {
 
     fn set_header(&self, map: Headers, name: &str, value: &[u8]) -> Result<(), HostError> {
         checked(unsafe {
-            proxy_replace_header_map_value(number(map), name.as_ptr(), name.len(), value.as_ptr(), value.len())
+            proxy_replace_header_map_value(
+                number(map),
+                name.as_ptr(),
+                name.len(),
+                value.as_ptr(),
+                value.len(),
+            )
         })
     }
 
@@ -133,7 +198,12 @@ impl Host for Envoy {
         checked(unsafe { proxy_continue_stream(1) })
     }
 
-    fn local_reply(&self, status: u16, headers: &[(&str, &str)], body: &[u8]) -> Result<(), HostError> {
+    fn local_reply(
+        &self,
+        status: u16,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Result<(), HostError> {
         const DETAILS: &str = "wechat_token";
         let headers = serialize(headers);
         checked(unsafe {
@@ -159,7 +229,9 @@ impl Host for Envoy {
     }
 
     fn set_shared(&self, key: &str, value: &[u8], cas: Cas) -> Result<(), HostError> {
-        checked(unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas.0) })
+        checked(unsafe {
+            proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas.0)
+        })
     }
 
     fn register_queue(&self, name: &str) -> Result<u32, HostError> {
@@ -301,38 +373,6 @@ impl log::Log for Logger {
     fn flush(&self) {}
 }
 
-/// The contexts of this virtual machine.
-#[derive(Default)]
-struct Vm {
-    roots: BTreeMap<u32, Option<Root>>,
-    /// Which root a stream belongs to.
-    streams: BTreeMap<u32, u32>,
-}
-
-thread_local! {
-    static VM: RefCell<Vm> = RefCell::default();
-}
-
-/// Runs `act` on the contexts; a call that comes while another one runs is answered with `otherwise`.
-fn with_vm<T>(otherwise: T, act: impl FnOnce(&mut Vm) -> T) -> T {
-    VM.with(|vm| match vm.try_borrow_mut() {
-        Ok(mut vm) => act(&mut vm),
-        Err(_) => otherwise,
-    })
-}
-
-fn with_root<T>(id: u32, otherwise: T, act: impl FnOnce(&mut Root) -> T) -> T {
-    with_vm(None, |vm| Some(act(vm.roots.get_mut(&id)?.as_mut()?))).unwrap_or(otherwise)
-}
-
-fn with_stream(id: u32, act: impl FnOnce(&mut crate::host::injector::Injector) -> Flow) -> u32 {
-    let flow = with_vm(None, |vm| {
-        let root = vm.streams.get(&id)?;
-        Some(act(vm.roots.get_mut(root)?.as_mut()?.injector.as_mut()?))
-    });
-    flow.unwrap_or(Flow::Continue) as u32
-}
-
 #[no_mangle]
 pub extern "C" fn _initialize() {
     static LOGGER: Logger = Logger;
@@ -340,76 +380,4 @@ pub extern "C" fn _initialize() {
     // Fails only if a logger is set already, which is then this one.
     let _ = log::set_logger(&LOGGER);
     log::set_max_level(log::LevelFilter::Info);
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_abi_version_0_2_1() {}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    std::mem::ManuallyDrop::new(Vec::<u8>::with_capacity(size)).as_mut_ptr()
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_context_create(id: u32, root: u32) {
-    with_vm((), |vm| {
-        if root == 0 {
-            vm.roots.insert(id, None);
-        } else {
-            vm.streams.insert(id, root);
-        }
-    });
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_configure(id: u32, _size: usize) -> u32 {
-    with_vm(0, |vm| {
-        let root = Root::configure(&Envoy, id);
-        let is_good = root.is_some();
-        vm.roots.insert(id, root);
-        u32::from(is_good)
-    })
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_tick(id: u32) {
-    with_root(id, (), |root| root.handle_tick(&Envoy));
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_queue_ready(id: u32, _queue: u32) {
-    with_root(id, (), |root| root.handle_queue(&Envoy));
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_http_call_response(id: u32, call: u32, headers: usize, _body: usize, _trailers: usize) {
-    with_root(id, (), |root| root.handle_callout(&Envoy, call, headers));
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_request_headers(id: u32, _headers: usize, _end: u32) -> u32 {
-    with_stream(id, |injector| injector.handle_request(&Envoy, id))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_response_headers(id: u32, _headers: usize, end: u32) -> u32 {
-    with_stream(id, |injector| injector.handle_response(&Envoy, id, end != 0))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_response_body(id: u32, _size: usize, end: u32) -> u32 {
-    with_stream(id, |injector| injector.handle_response_body(&Envoy, id, end != 0))
-}
-
-#[no_mangle]
-pub extern "C" fn proxy_on_delete(id: u32) {
-    with_vm((), |vm| {
-        if let Some(root) = vm.streams.remove(&id) {
-            if let Some(injector) = vm.roots.get_mut(&root).and_then(|root| root.as_mut()?.injector.as_mut()) {
-                injector.handle_end(id);
-            }
-        } else if let Some(Some(mut root)) = vm.roots.remove(&id) {
-            root.handle_end(&Envoy);
-        }
-    });
 }

@@ -33,7 +33,13 @@ impl Metrics {
         if let Some(counter) = self.counters.get_mut(name) {
             counter.pending += by;
         } else {
-            self.counters.insert(name.to_owned(), Counter { id: None, pending: by });
+            self.counters.insert(
+                name.to_owned(),
+                Counter {
+                    id: None,
+                    pending: by,
+                },
+            );
         }
     }
 
@@ -43,7 +49,14 @@ impl Metrics {
             gauge.changed |= gauge.value != value;
             gauge.value = value;
         } else {
-            self.gauges.insert(name.to_owned(), Gauge { id: None, value, changed: true });
+            self.gauges.insert(
+                name.to_owned(),
+                Gauge {
+                    id: None,
+                    value,
+                    changed: true,
+                },
+            );
         }
     }
 
@@ -53,7 +66,9 @@ impl Metrics {
             if counter.pending == 0 && counter.id.is_some() {
                 continue;
             }
-            counter.id = counter.id.or_else(|| host.define_metric(MetricKind::Counter, name).ok());
+            counter.id = counter
+                .id
+                .or_else(|| host.define_metric(MetricKind::Counter, name).ok());
             if let Some(id) = counter.id {
                 if counter.pending > 0 {
                     host.add_metric(id, counter.pending);
@@ -65,7 +80,9 @@ impl Metrics {
             if !gauge.changed {
                 continue;
             }
-            gauge.id = gauge.id.or_else(|| host.define_metric(MetricKind::Gauge, name).ok());
+            gauge.id = gauge
+                .id
+                .or_else(|| host.define_metric(MetricKind::Gauge, name).ok());
             if let Some(id) = gauge.id {
                 host.set_metric(id, gauge.value);
                 gauge.changed = false;

@@ -99,7 +99,8 @@ impl Root {
     /// A callout was answered.
     pub fn handle_callout<H: Host>(&mut self, host: &H, call: u32, headers: usize) {
         if let Some(slot) = &self.slot {
-            self.refresher.handle_reply(host, slot, &mut self.metrics, call, headers);
+            self.refresher
+                .handle_reply(host, slot, &mut self.metrics, call, headers);
         }
     }
 
@@ -124,10 +125,17 @@ impl Root {
                     }
                 }
                 Some(Message::Want { appid }) => {
-                    self.refresher.handle_want(host, slot, &mut self.metrics, &appid);
+                    self.refresher
+                        .handle_want(host, slot, &mut self.metrics, &appid);
                 }
                 Some(Message::Rejected { appid, generation }) => {
-                    self.refresher.handle_rejected(host, slot, &mut self.metrics, &appid, generation);
+                    self.refresher.handle_rejected(
+                        host,
+                        slot,
+                        &mut self.metrics,
+                        &appid,
+                        generation,
+                    );
                 }
                 None if !self.has_warned_of_version => {
                     self.has_warned_of_version = true;

@@ -30,7 +30,10 @@ impl Slot {
     /// Takes the first free slot; `None` when the host refuses (tried again on the next tick).
     pub fn claim<H: Host>(host: &H, primary: bool, now: Millis) -> Option<Slot> {
         let incarnation = host.random();
-        let beat = SlotRecord { incarnation, heartbeat: now };
+        let beat = SlotRecord {
+            incarnation,
+            heartbeat: now,
+        };
         for slot in 0..MOST_SLOTS {
             let key = slot_key(slot);
             let present = host.shared(&key);
@@ -41,8 +44,16 @@ impl Slot {
             }
             if host.set_shared(&key, &beat.encode(), cas).is_ok() {
                 let queue = host.register_queue(&queue_name(slot)).ok()?;
-                let me = Holder { slot, incarnation, primary };
-                return Some(Slot { me, queue, last_beat: now });
+                let me = Holder {
+                    slot,
+                    incarnation,
+                    primary,
+                };
+                return Some(Slot {
+                    me,
+                    queue,
+                    last_beat: now,
+                });
             }
         }
         None
@@ -61,7 +72,10 @@ impl Slot {
         if SlotRecord::decode(&bytes).is_none_or(|slot| slot.incarnation != self.me.incarnation) {
             return false;
         }
-        let beat = SlotRecord { incarnation: self.me.incarnation, heartbeat: now };
+        let beat = SlotRecord {
+            incarnation: self.me.incarnation,
+            heartbeat: now,
+        };
         if host.set_shared(&key, &beat.encode(), cas).is_ok() {
             self.last_beat = now;
         }
@@ -72,8 +86,13 @@ impl Slot {
     pub fn release<H: Host>(&self, host: &H) {
         let key = slot_key(self.me.slot);
         if let Some((bytes, cas)) = host.shared(&key) {
-            if SlotRecord::decode(&bytes).is_some_and(|slot| slot.incarnation == self.me.incarnation) {
-                let left = SlotRecord { incarnation: self.me.incarnation, heartbeat: Millis(0) };
+            if SlotRecord::decode(&bytes)
+                .is_some_and(|slot| slot.incarnation == self.me.incarnation)
+            {
+                let left = SlotRecord {
+                    incarnation: self.me.incarnation,
+                    heartbeat: Millis(0),
+                };
                 // Losing the race means that somebody took the slot already.
                 let _ = host.set_shared(&key, &left.encode(), cas);
             }
@@ -83,14 +102,20 @@ impl Slot {
 
 /// Whether the holder of a lease shows life.
 pub fn holder_lives<H: Host>(host: &H, holder: &Holder, now: Millis) -> bool {
-    let slot = host.shared(&slot_key(holder.slot)).and_then(|(bytes, _)| SlotRecord::decode(&bytes));
+    let slot = host
+        .shared(&slot_key(holder.slot))
+        .and_then(|(bytes, _)| SlotRecord::decode(&bytes));
     lives(holder, slot.as_ref(), now)
 }
 
 /// Raises the epoch and tells every slot that an app's record changed.
 pub fn announce<H: Host>(host: &H, appid: &str, now: Millis) -> u64 {
     let epoch = raise_epoch(host);
-    let message = Message::Updated { appid: appid.to_owned(), epoch }.encode();
+    let message = Message::Updated {
+        appid: appid.to_owned(),
+        epoch,
+    }
+    .encode();
     for slot in 0..MOST_SLOTS {
         let Some((bytes, _)) = host.shared(&slot_key(slot)) else {
             break;
@@ -115,7 +140,9 @@ pub fn tell<H: Host>(host: &H, slot: u32, message: &[u8]) {
 
 /// The present epoch, 0 before the first change.
 pub fn epoch<H: Host>(host: &H) -> u64 {
-    host.shared(&epoch_key()).and_then(|(bytes, _)| decode_epoch(&bytes)).unwrap_or(0)
+    host.shared(&epoch_key())
+        .and_then(|(bytes, _)| decode_epoch(&bytes))
+        .unwrap_or(0)
 }
 
 fn raise_epoch<H: Host>(host: &H) -> u64 {
@@ -123,7 +150,10 @@ fn raise_epoch<H: Host>(host: &H) -> u64 {
     for _ in 0..MOST_TRIES {
         let present = host.shared(&key);
         let cas = present.as_ref().map_or(Cas::ABSENT, |(_, cas)| *cas);
-        let next = present.and_then(|(bytes, _)| decode_epoch(&bytes)).unwrap_or(0) + 1;
+        let next = present
+            .and_then(|(bytes, _)| decode_epoch(&bytes))
+            .unwrap_or(0)
+            + 1;
         if host.set_shared(&key, &encode_epoch(next), cas).is_ok() {
             return next;
         }

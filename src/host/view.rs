@@ -44,7 +44,8 @@ impl View {
                 if self.recent.len() == REMEMBERED {
                     self.recent.remove(0);
                 }
-                self.recent.push((record.generation, token.value.expose().to_owned()));
+                self.recent
+                    .push((record.generation, token.value.expose().to_owned()));
             }
         }
         self.generation = record.generation;

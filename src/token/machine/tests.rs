@@ -1,5 +1,6 @@
 use super::*;
 use crate::time::UnixMillis;
+use crate::token::Backoff;
 use crate::token::Sample;
 
 const S: Duration = Duration::from_secs(1);
