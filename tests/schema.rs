@@ -110,6 +110,35 @@ fn patterns_say_what_rules_say() {
 }
 
 #[test]
+fn the_readme_has_the_table_of_the_schema() {
+    let generated = table::markdown(&schema::json_schema());
+    let path = in_project("README.md");
+    let readme = fs::read_to_string(&path).expect("README.md");
+    let (before, there, after) =
+        table::find(&readme).expect("README.md has the table's two markers");
+    if updating() {
+        fs::write(&path, format!("{before}\n{generated}{after}"))
+            .expect("README.md can be written");
+        return;
+    }
+    assert!(
+        there.trim() == generated.trim(),
+        "README.md is out of date: {UPDATE}"
+    );
+}
+
+#[test]
+fn the_chinese_readme_has_the_same_fields_and_defaults() {
+    let generated = table::markdown(&schema::json_schema());
+    let readme = fs::read_to_string(in_project("README.zh-CN.md")).expect("README.zh-CN.md");
+    let (_, there, _) = table::find(&readme).expect("README.zh-CN.md has the table's two markers");
+    assert_eq!(
+        table::fields_and_defaults(there),
+        table::fields_and_defaults(&generated)
+    );
+}
+
+#[test]
 fn every_field_has_a_row_in_the_table_and_a_meaning() {
     let table = table::markdown(&schema::json_schema());
     for row in table.lines().skip(2) {

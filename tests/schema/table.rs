@@ -16,6 +16,34 @@ pub(crate) fn markdown(schema: &Value) -> String {
     table
 }
 
+/// A page before, between and after the two markers, which belong to what is before and after.
+pub(crate) fn find(page: &str) -> Option<(&str, &str, &str)> {
+    let begin = page.find(BEGIN)? + BEGIN.len();
+    let end = begin + page.get(begin..)?.find(END)?;
+    Some((&page[..begin], &page[begin..end], &page[end..]))
+}
+
+/// The columns of a table that no translation changes: the field, and the default where it is a value.
+pub(crate) fn fields_and_defaults(table: &str) -> Vec<(&str, &str)> {
+    table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| {
+            let mut cells = line.split('|').skip(1).map(str::trim);
+            let field = cells.next().unwrap_or_default();
+            let default = cells.nth(1).unwrap_or_default();
+            (
+                field,
+                if default.starts_with('`') {
+                    default
+                } else {
+                    ""
+                },
+            )
+        })
+        .collect()
+}
+
 /// Follows a `$ref`.
 pub(crate) fn resolved<'a>(schema: &'a Value, field: &'a Value) -> &'a Value {
     let place = field["$ref"].as_str().map(|r| r.trim_start_matches('#'));
@@ -105,3 +133,7 @@ fn is_duration(field: &Value) -> bool {
 fn words(field: &Value, key: &str) -> String {
     field[key].as_str().unwrap_or_default().to_owned()
 }
+
+/// The table stands between these two lines.
+const BEGIN: &str = "<!-- config-table:begin -->";
+const END: &str = "<!-- config-table:end -->";
