@@ -13,7 +13,7 @@ use support::wait;
 use support::wechat::{FakeWeChat, Outcome};
 
 use crate::bed::{appid, ready, Bed, Plugin};
-use crate::cpu::anonymous_memory;
+use crate::memory::used_memory;
 use crate::ratios::{rounds, Subject};
 use crate::row::Row;
 use crate::stats::Spread;
@@ -42,16 +42,13 @@ pub struct AppsRow {
     pub tokens_ms: f64,
     /// From the first token call to the last reply, in milliseconds.
     pub calls_ms: u64,
-    /// The most token calls in flight at once.
-    pub calls_at_once: usize,
-    /// Anonymous memory of the Envoy (one worker) in bytes, after the load.
+    /// What the Envoy (one worker) uses in bytes after the load, as in [`crate::memory`].
     pub memory: u64,
 }
 
 struct Fetched {
     tokens_ms: f64,
     calls_ms: u64,
-    calls_at_once: usize,
 }
 
 /// Measures one app and many.
@@ -88,8 +85,7 @@ pub async fn measure(bed: &Bed, options: &Options) -> Result<Apps> {
             user_us: Spread::of(&subject.user),
             tokens_ms: fetched.tokens_ms,
             calls_ms: fetched.calls_ms,
-            calls_at_once: fetched.calls_at_once,
-            memory: anonymous_memory(envoy.pid())?,
+            memory: used_memory(envoy).await?,
         });
     }
     Ok(Apps { rows })
@@ -118,15 +114,8 @@ async fn fetch(fake: &FakeWeChat, envoy: &Envoy, apps: usize, start: Instant) ->
     let log = fake.report().token_log;
     let first = log.iter().map(|call| call.at_ms).min().unwrap_or_default();
     let last = log.iter().filter_map(|call| call.ended_ms).max();
-    let at_once = log.iter().map(|call| {
-        let overlaps = |other: &&support::wechat::TokenCall| {
-            other.at_ms <= call.at_ms && other.ended_ms.is_none_or(|ended| ended >= call.at_ms)
-        };
-        log.iter().filter(overlaps).count()
-    });
     Ok(Fetched {
         tokens_ms: all.unwrap_or_default().as_secs_f64() * 1e3,
         calls_ms: last.unwrap_or_default().saturating_sub(first),
-        calls_at_once: at_once.max().unwrap_or_default(),
     })
 }

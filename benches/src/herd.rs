@@ -1,16 +1,16 @@
 //! The cold herd: many requests wait for the first token; how long after it does each of them go on?
 //!
 //! A fresh Envoy with two workers and an empty plugin, a fake WeChat that holds the token call, and an upstream of the
-//! benchmark's own that notes when each request arrives. All three clocks are one: the fake and the upstream run in
-//! this process. Time counts from the moment the fake is told to send the token, so its reply, the refresher, the
-//! push to the workers and Envoy's own sending are all in it. The upstream answers nobody until the last one has
-//! arrived, so that answers do not compete with the release.
+//! benchmark's own. Time counts from the moment the fake is told to send the token, so its reply, the refresher, the
+//! push to the workers and Envoy's own sending are all in it, and ends with the kernel's stamp on a request's first
+//! byte at the upstream. The upstream reads and answers nothing until Envoy has come to rest: a real one has cores of
+//! its own, this one would take them from the release.
 
 mod arrivals;
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context as _, Result};
 use serde::{Deserialize, Serialize};
 use support::client::{concurrent, Client};
 use support::envoy::Envoy;
@@ -87,7 +87,7 @@ pub async fn measure(bed: &Bed, options: &Options) -> Result<Herd> {
 /// One herd: the arrivals, sorted, in milliseconds.
 async fn herd(bed: &Bed, requests: usize) -> Result<Vec<f64>> {
     let fake = bed.fake(1).await;
-    let upstream = Arrivals::start(requests).await?;
+    let upstream = Arrivals::start()?;
     fake.hold_token_calls();
     let plugin = Plugin {
         patience: Some(PATIENCE),
@@ -98,38 +98,53 @@ async fn herd(bed: &Bed, requests: usize) -> Result<Vec<f64>> {
     fake.wait_for_held(1, DEADLINE).await;
 
     let client = Client::with_timeout(DEADLINE * 2);
-    let url = envoy.url(LISTENER, "/cgi-bin/user/get?next_openid=oFakeOpenId0001");
+    let url = envoy.url(
+        LISTENER,
+        "/cgi-bin/user/get?next_openid=oFakeOpenId0001&lang=zh_CN",
+    );
     let callers = tokio::spawn(concurrent(requests, move |_| {
         let (client, url) = (client.clone(), url.clone());
         async move { client.get_with(&url, &[("host", HOST)]).await }
     }));
-    all_parked(&envoy, requests).await?;
-    ensure!(upstream.arrived() == 0, "a request left without its token");
+    let active = "cluster.wechat_api.upstream_rq_active";
+    envoy.wait_for_stat(active, requests as u64, DEADLINE).await;
+    at_rest(&envoy).await?;
+    ensure!(
+        upstream.connections() == requests,
+        "{} connections to the upstream in place of {requests}",
+        upstream.connections()
+    );
+    ensure!(
+        upstream.came() == 0,
+        "a request left before the token was there"
+    );
 
-    let released = Instant::now();
+    let released = SystemTime::now();
     fake.release();
+    at_rest(&envoy).await?;
+    // On a busy machine Envoy may have stood still for want of a core.
+    wait::until(DEADLINE, "every request at the upstream", || {
+        upstream.came() == requests
+    })
+    .await;
+    let token = fake.tokens().pop().context("no token was made")?;
+    let mut arrivals = Vec::new();
+    for (at, head) in upstream.read_and_answer()? {
+        ensure!(head.contains(&token), "a request without the token: {head}");
+        arrivals.push(at.duration_since(released)?.as_secs_f64() * 1e3);
+    }
     for answer in callers.await? {
         let answer = answer?;
         ensure!(answer.status == 200, "{}: {}", answer.status, answer.text());
     }
     let token_calls = fake.report().token_calls;
     ensure!(token_calls == 1, "{token_calls} token calls in place of 1");
-    let mut arrivals = Vec::new();
-    for (at, path) in upstream.into_calls() {
-        let token = fake.tokens().pop().unwrap_or_default();
-        ensure!(path.contains(&token), "a request without the token: {path}");
-        arrivals.push(at.saturating_duration_since(released).as_secs_f64() * 1e3);
-    }
     arrivals.sort_by(f64::total_cmp);
     Ok(arrivals)
 }
 
-/// Waits until Envoy holds them all, and until its workers have nothing more to do with them.
-async fn all_parked(envoy: &Envoy, requests: usize) -> Result<()> {
-    let wanted = requests as u64;
-    envoy
-        .wait_for_stat("cluster.wechat_api.upstream_rq_active", wanted, DEADLINE)
-        .await;
+/// Waits until Envoy's workers have nothing more to do.
+async fn at_rest(envoy: &Envoy) -> Result<()> {
     let pid = envoy.pid();
     let (mut last, mut quiet) = (Duration::ZERO, 0);
     let quiet = wait::within(DEADLINE, || {

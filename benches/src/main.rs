@@ -22,7 +22,7 @@ mod table;
 mod targets;
 mod user;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
@@ -35,7 +35,7 @@ use crate::row::Row;
 /// Measures the plugin side by side with plain Envoy, a no-op Wasm filter, a Lua filter and native filters.
 ///
 /// It needs two cores that nothing else uses, h2load and taskset, the Envoy of `make setup` and the .wasm of
-/// `make build`. Results are written to benches/results: latest.json, README.md and bench.svg.
+/// `make build`. It writes latest.json, README.md and bench.svg.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
 pub struct Options {
@@ -72,9 +72,9 @@ pub struct Options {
     /// The core of the load and of the upstream
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// Where the results go
-    #[arg(long, default_value = "benches/results")]
-    out: PathBuf,
+    /// Where the results go [default: benches/results; with --quick target/bench-quick]
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 /// A part of the benchmark.
@@ -112,7 +112,12 @@ impl Options {
         }
         let root = support::envoy::workspace();
         self.wasm = root.join(&self.wasm);
-        self.out = root.join(&self.out);
+        let folder = if self.quick {
+            "target/bench-quick"
+        } else {
+            "benches/results"
+        };
+        self.out = Some(root.join(self.out.unwrap_or_else(|| folder.into())));
         self
     }
 
@@ -167,15 +172,18 @@ async fn run(options: &Options) -> Result<()> {
         results.apps = Some(apps::measure(&bed, options).await.context("apps")?);
     }
     results.targets = targets::judge(&results);
-    write(options, &results)?;
     println!("\n{}", table::summary(&results));
-    println!("written: {}", options.out.display());
+    let out = options
+        .out
+        .as_deref()
+        .context("no folder for the results")?;
+    write(out, &results)?;
+    println!("written: {}", out.display());
     Ok(())
 }
 
-fn write(options: &Options, results: &Results) -> Result<()> {
-    std::fs::create_dir_all(&options.out)
-        .with_context(|| format!("cannot make {}", options.out.display()))?;
+fn write(out: &Path, results: &Results) -> Result<()> {
+    std::fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut json = serde_json::to_string_pretty(results)?;
     json.push('\n');
     let files = [
@@ -184,7 +192,7 @@ fn write(options: &Options, results: &Results) -> Result<()> {
         ("bench.svg", picture::draw(results)?),
     ];
     for (name, text) in files {
-        let path = options.out.join(name);
+        let path = out.join(name);
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())

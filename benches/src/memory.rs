@@ -1,13 +1,17 @@
 //! Memory of a worker's VM.
 //!
-//! Envoy tells no memory of a VM, so it is taken from the outside: anonymous resident memory of an Envoy with eight
-//! workers less that of one with one worker, divided by seven, is what a worker has; the same without a filter taken
-//! from it is what the worker's VM has. What exists once in a process (the singleton, the main thread's VM, compiled
-//! code) is in both and falls out. Each Envoy first serves enough requests for every worker to have some. The no-op
-//! row shows how much of it V8 takes for any module.
+//! Envoy tells no memory of a VM, so it is taken from the outside: what an Envoy with eight workers uses less what one
+//! with one worker uses, divided by seven, is what a worker has; the same without a filter taken from it is what the
+//! worker's VM has. What exists once in a process (the singleton, the main thread's VM, compiled code) is in both and
+//! falls out. Each Envoy first serves enough requests for every worker to have some. The no-op row shows how much of it
+//! V8 takes for any module.
+//!
+//! "Uses" is anonymous resident memory without what Envoy's allocator keeps for later: compiling the module leaves
+//! tens of megabytes of that, in which further VMs would find room and look as if they took nothing.
 
-use anyhow::Result;
+use anyhow::{ensure, Result};
 use serde::{Deserialize, Serialize};
+use support::envoy::Envoy;
 
 use crate::bed::{ready, Bed, Plugin, LISTENER};
 use crate::cpu::anonymous_memory;
@@ -98,5 +102,22 @@ async fn envoy(bed: &Bed, row: Row, workers: u32) -> Result<u64> {
         core: None,
     };
     load.run().await?;
-    anonymous_memory(envoy.pid())
+    used_memory(&envoy).await
+}
+
+/// Anonymous resident memory of an Envoy in bytes, without what its allocator keeps for later.
+pub async fn used_memory(envoy: &Envoy) -> Result<u64> {
+    let memory = envoy.admin_get("/memory").await.json();
+    // Envoy writes 64-bit numbers as texts, and leaves out those that are 0.
+    let field = |name: &str| {
+        let text = memory.get(name).and_then(|value| value.as_str());
+        text.unwrap_or("0").parse::<u64>()
+    };
+    let (allocated, held) = (field("allocated")?, field("total_physical_bytes")?);
+    let resident = anonymous_memory(envoy.pid())?;
+    ensure!(
+        held > 0 && allocated <= held,
+        "Envoy's /memory changed: {memory}"
+    );
+    Ok((resident + allocated).saturating_sub(held))
 }

@@ -204,9 +204,9 @@ fn write_herd(page: &mut String, herd: &Herd) -> fmt::Result {
         "Cold herd",
         &format!(
             "Requests wait in a fresh Envoy with {} workers; the fake WeChat then sends the token. Milliseconds from \
-             that moment to a request's arrival at the upstream, the median of the repetitions (and the worst). The \
-             upstream, the fake WeChat and the callers share the machine's cores with Envoy. \"Each\" is the time \
-             between two arrivals on average: what sending one request takes once the token is there.",
+             that moment until a request is at the upstream, by the kernel's stamp on its first byte, the median of the \
+             repetitions (and the worst). \"Each\" is the time between two arrivals on average: what Envoy takes to \
+             send one request once the token is there.",
             herd.workers
         ),
     )?;
@@ -232,7 +232,7 @@ fn write_memory(page: &mut String, memory: &Memory) -> fmt::Result {
     section(
         page,
         "Memory",
-        "Anonymous resident memory (`RssAnon`) after 20,000 requests over 64 connections, the median of the \
+        "Anonymous resident memory (`RssAnon`) without what Envoy's allocator keeps for later (`/memory`), after 20,000 requests over 64 connections, the median of the \
          repetitions. A worker is the difference between eight and one, divided by seven; its VM is a worker less a \
          worker of plain Envoy. What exists once in a process (the singleton, compiled code) falls out. Most of a VM is \
          V8 itself, as the no-op row shows.",
@@ -270,7 +270,6 @@ fn write_apps(page: &mut String, apps: &Apps) -> fmt::Result {
             format!("{:.2}", row.user_us.min),
             format!("{:.0}", row.tokens_ms),
             row.calls_ms.to_string(),
-            row.calls_at_once.to_string(),
             format!("{:.1}", row.memory as f64 / f64::from(1 << 20)),
         ]
     });
@@ -279,7 +278,6 @@ fn write_apps(page: &mut String, apps: &Apps) -> fmt::Result {
         "least µs",
         "all tokens ms",
         "of it calls ms",
-        "calls at once",
         "Envoy MiB",
     ];
     table(page, &heads, rows)

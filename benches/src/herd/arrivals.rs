@@ -1,58 +1,48 @@
-//! An upstream that notes when each request arrives, and answers when all of them have.
+//! An upstream that lets requests come and reads them afterwards, with the kernel's stamp of their arrival.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::io::{IoSliceMut, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsRawFd as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use anyhow::{ensure, Context as _, Result};
+use nix::sys::socket::{
+    recvmsg, setsockopt, sockopt::ReceiveTimestampns, ControlMessageOwned, MsgFlags,
+};
+use nix::sys::time::TimeSpec;
 
-/// Connections that may wait to be accepted.
-const BACKLOG: u32 = 4_096;
-/// The most that a request's head may have, in bytes.
-const HEAD_LIMIT: usize = 16 * 1024;
+/// The most that is read of a request, in bytes: all of one of the benchmark's own.
+const READ: usize = 8 * 1024;
 /// What every request is answered.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json; encoding=utf-8\r\n\
     content-length: 27\r\n\r\n{\"errcode\":0,\"errmsg\":\"ok\"}";
 
-/// The upstream; it runs until it is dropped.
+/// The upstream. It lives as long as the process: a thread of it waits for connections.
 #[derive(Debug)]
 pub struct Arrivals {
     address: SocketAddr,
-    calls: Calls,
-    server: JoinHandle<()>,
+    connections: Arc<Mutex<Vec<TcpStream>>>,
 }
 
-type Calls = Arc<Mutex<Vec<(Instant, String)>>>;
-
 impl Arrivals {
-    /// Starts one that answers once `expected` requests have come.
-    pub async fn start(expected: usize) -> Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        let listener = socket.listen(BACKLOG)?;
+    /// Listens on a free port of the loopback.
+    pub fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let calls = Calls::default();
-        let (all_here, wait) = watch::channel(false);
-        let all_here = Arc::new(all_here);
-        let noted = Arc::clone(&calls);
-        let server = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let (noted, all_here) = (Arc::clone(&noted), Arc::clone(&all_here));
-                let wait = wait.clone();
-                // A connection that breaks shows as a request that never comes.
-                tokio::spawn(async move {
-                    let _ = serve(stream, &noted, expected, &all_here, wait).await;
-                });
+        let connections = Arc::default();
+        let accepted = Arc::clone(&connections);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                // A failure shows as an error or as a hang that ends when requests are read.
+                let _ = setsockopt(&stream, ReceiveTimestampns, &true);
+                let _ = stream.set_nonblocking(true);
+                lock(&accepted).push(stream);
             }
         });
         Ok(Self {
             address,
-            calls,
-            server,
+            connections,
         })
     }
 
@@ -61,56 +51,56 @@ impl Arrivals {
         self.address
     }
 
-    /// How many requests have come.
-    pub fn arrived(&self) -> usize {
-        self.calls
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .len()
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        lock(&self.connections).len()
     }
 
-    /// Every request's arrival and target, in the order of their arrival.
-    pub fn into_calls(self) -> Vec<(Instant, String)> {
-        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    /// On how many connections something has come; nothing is read.
+    pub fn came(&self) -> usize {
+        let connections = lock(&self.connections);
+        let came = |stream: &&TcpStream| stream.peek(&mut [0]).is_ok();
+        connections.iter().filter(came).count()
+    }
+
+    /// Reads the request on every connection, when it came and its head, and answers it.
+    pub fn read_and_answer(&self) -> Result<Vec<(SystemTime, String)>> {
+        let mut connections = lock(&self.connections);
+        connections
+            .iter_mut()
+            .map(|stream| {
+                let request = read(stream)?;
+                stream.write_all(ANSWER)?;
+                Ok(request)
+            })
+            .collect()
     }
 }
 
-impl Drop for Arrivals {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+fn read(stream: &TcpStream) -> Result<(SystemTime, String)> {
+    let mut buffer = vec![0; READ];
+    let mut control = nix::cmsg_space!(TimeSpec);
+    let mut slices = [IoSliceMut::new(&mut buffer)];
+    let message = recvmsg::<()>(
+        stream.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_DONTWAIT,
+    )
+    .context("a request did not come")?;
+    let stamp = message
+        .cmsgs()?
+        .find_map(|message| match message {
+            ControlMessageOwned::ScmTimestampns(time) => Some(Duration::from(time)),
+            _ => None,
+        })
+        .context("the kernel stamps no arrivals")?;
+    let length = message.bytes;
+    let head = String::from_utf8_lossy(buffer.get(..length).unwrap_or_default()).into_owned();
+    ensure!(head.contains("\r\n\r\n"), "half a request: {head}");
+    Ok((SystemTime::UNIX_EPOCH + stamp, head))
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    calls: &Calls,
-    expected: usize,
-    all_here: &watch::Sender<bool>,
-    mut wait: watch::Receiver<bool>,
-) -> Result<()> {
-    stream.set_nodelay(true)?;
-    let mut head = Vec::with_capacity(2_048);
-    loop {
-        let read = stream.read_buf(&mut head).await?;
-        // Before anything else: this is the measurement.
-        let at = Instant::now();
-        anyhow::ensure!(read > 0 && head.len() < HEAD_LIMIT, "no request");
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut request = httparse::Request::new(&mut headers);
-        if request.parse(&head)?.is_partial() {
-            continue;
-        }
-        let target = request.path.context("no target")?.to_owned();
-        let here = {
-            let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
-            calls.push((at, target));
-            calls.len()
-        };
-        if here == expected {
-            all_here.send_replace(true);
-        }
-        wait.wait_for(|all| *all).await?;
-        stream.write_all(ANSWER).await?;
-        head.clear();
-    }
+fn lock(connections: &Mutex<Vec<TcpStream>>) -> MutexGuard<'_, Vec<TcpStream>> {
+    connections.lock().unwrap_or_else(PoisonError::into_inner)
 }
