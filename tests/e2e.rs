@@ -1,7 +1,12 @@
 //! The real .wasm in a real Envoy, on the shipped `envoy/envoy.demo.yaml`, against the strict fake WeChat.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
-#![allow(clippy::panic, clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing)]
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
 
 #[path = "e2e/faults.rs"]
 mod faults;

@@ -18,7 +18,9 @@ async fn after_each_transient_fault_the_waiting_caller_gets_its_answer() {
         Action::HalfBody,
         Action::Status { code: 500 },
         Action::Status { code: 502 },
-        Action::Body { text: "{\"access_token\":7}".to_owned() },
+        Action::Body {
+            text: "{\"access_token\":7}".to_owned(),
+        },
         Action::Errcode { code: -1 },
     ] {
         let mut plan = plan(NEWEST);
@@ -28,8 +30,17 @@ async fn after_each_transient_fault_the_waiting_caller_gets_its_answer() {
         fake.arm(Fault::on_token(action).times(2));
         let world = plan.start_with(fake).await;
         let answer = world.get("/cgi-bin/echo", &[]).await;
-        assert_eq!(answer.errcode(), Some(0), "{name}: {}\n{}", answer.text(), world.envoy.logs());
-        assert!(world.envoy.logs().contains("event=refresh_failed"), "{name}");
+        assert_eq!(
+            answer.errcode(),
+            Some(0),
+            "{name}: {}\n{}",
+            answer.text(),
+            world.envoy.logs()
+        );
+        assert!(
+            world.envoy.logs().contains("event=refresh_failed"),
+            "{name}"
+        );
         world.fake.report().assert_clean();
     }
 }
@@ -43,7 +54,11 @@ async fn a_token_call_that_hangs_ends_at_its_timeout() {
     fake.arm(Fault::on_token(Action::Hang).times(1));
     let world = plan.start_with(fake).await;
     world.ready().await;
-    assert!(world.envoy.logs().contains("no answer in time"), "{}", world.envoy.logs());
+    assert!(
+        world.envoy.logs().contains("no answer in time"),
+        "{}",
+        world.envoy.logs()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,12 +70,28 @@ async fn a_fatal_errcode_answers_waiting_callers_at_once_with_its_reason() {
         let world = plan.start_with(fake).await;
         let answer = world.get("/cgi-bin/echo", &[]).await;
         assert_eq!(answer.status, 503, "{code}: {}", answer.text());
-        assert_eq!(answer.header("x-wechat-token-error"), Some("refused"), "{code}");
-        assert!(answer.text().contains(&code.to_string()), "{code}: {}", answer.text());
-        assert!(answer.elapsed < Duration::from_secs(3), "{code}: {:?}", answer.elapsed);
+        assert_eq!(
+            answer.header("x-wechat-token-error"),
+            Some("refused"),
+            "{code}"
+        );
+        assert!(
+            answer.text().contains(&code.to_string()),
+            "{code}: {}",
+            answer.text()
+        );
+        assert!(
+            answer.elapsed < Duration::from_secs(3),
+            "{code}: {:?}",
+            answer.elapsed
+        );
         assert_eq!(world.fake.report().business_calls, 0, "{code}");
         let log = format!("event=refresh_failed app={APPID} errcode={code}");
-        assert!(world.envoy.logs().contains(&log), "{code}: {}", world.envoy.logs());
+        assert!(
+            world.envoy.logs().contains(&log),
+            "{code}: {}",
+            world.envoy.logs()
+        );
     }
 }
 
@@ -71,7 +102,9 @@ async fn with_on_unavailable_pass_the_request_goes_on_without_a_token() {
     let fake = FakeWeChat::start(plan.settings.clone()).await;
     fake.arm(Fault::on_token(Action::Errcode { code: 40013 }));
     let world = plan.start_with(fake).await;
-    let answer = world.get(&format!("/cgi-bin/echo?from_appid={APPID}"), &[]).await;
+    let answer = world
+        .get(&format!("/cgi-bin/echo?from_appid={APPID}"), &[])
+        .await;
     assert_eq!(answer.errcode(), Some(41001), "{}", answer.text());
     assert_eq!(world.last_target(), "/cgi-bin/echo");
 }
@@ -79,13 +112,22 @@ async fn with_on_unavailable_pass_the_request_goes_on_without_a_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_old_token_serves_while_refreshing_fails() {
     let mut plan = plan(NEWEST);
-    plan.settings = plan.settings.with_token_lifetime(Duration::from_secs(8)).with_overlap(Duration::from_secs(2));
+    plan.settings = plan
+        .settings
+        .with_token_lifetime(Duration::from_secs(8))
+        .with_overlap(Duration::from_secs(2));
     let world = plan.start().await;
     world.ready().await;
     world.fake.arm(Fault::on_token(Action::Reset).times(2));
-    world.envoy.wait_for_log("event=refresh_failed", Duration::from_secs(20)).await;
+    world
+        .envoy
+        .wait_for_log("event=refresh_failed", Duration::from_secs(20))
+        .await;
     world.ready().await;
-    world.envoy.wait_for_log("generation=2", Duration::from_secs(20)).await;
+    world
+        .envoy
+        .wait_for_log("generation=2", Duration::from_secs(20))
+        .await;
     world.ready().await;
     assert!(!world.envoy.logs().contains(SECRET));
     world.fake.report().assert_clean();

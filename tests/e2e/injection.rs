@@ -38,7 +38,11 @@ async fn what_takes_no_token_arrives_as_it_was_sent() {
         let target = world.last_target();
         let name = path.split('?').next().unwrap();
         assert!(target.starts_with(name), "{path} arrived as {target}");
-        assert_eq!(target.matches('=').count(), path.matches('=').count(), "{path} arrived as {target}");
+        assert_eq!(
+            target.matches('=').count(),
+            path.matches('=').count(),
+            "{path} arrived as {target}"
+        );
     }
     let report = world.fake.report();
     assert_eq!(report.violations_total, 0, "{:?}", report.violations);
@@ -57,7 +61,10 @@ async fn a_callers_token_is_replaced_where_the_configuration_says_so() {
         let answer = world.get(path, &[]).await;
         assert_eq!(answer.errcode(), Some(0), "{path}: {}", answer.text());
         let target = world.last_target();
-        assert!(target.starts_with("/cgi-bin/echo?access_token=") && target.ends_with("&a=1"), "{path}: {target}");
+        assert!(
+            target.starts_with("/cgi-bin/echo?access_token=") && target.ends_with("&a=1"),
+            "{path}: {target}"
+        );
     }
     world.fake.report().assert_clean();
 }
@@ -66,7 +73,11 @@ async fn a_callers_token_is_replaced_where_the_configuration_says_so() {
 async fn three_apps_at_once_are_never_mixed_and_an_unknown_one_is_refused() {
     for setting in settings() {
         let mut plan = plan(setting);
-        let apps = ["wxaaaaaaaaaaaaaaaa", "wxbbbbbbbbbbbbbbbb", "wxcccccccccccccccc"];
+        let apps = [
+            "wxaaaaaaaaaaaaaaaa",
+            "wxbbbbbbbbbbbbbbbb",
+            "wxcccccccccccccccc",
+        ];
         let mut documents = Vec::new();
         for appid in apps {
             plan.settings = plan.settings.with_app(appid, SECRET);
@@ -78,20 +89,34 @@ async fn three_apps_at_once_are_never_mixed_and_an_unknown_one_is_refused() {
             let appid = apps[round % 3];
             let expect = ("x-expect-appid", appid);
             let answer = if round % 2 == 0 {
-                world.get("/cgi-bin/echo", &[("x-wechat-appid", appid), expect]).await
+                world
+                    .get("/cgi-bin/echo", &[("x-wechat-appid", appid), expect])
+                    .await
             } else {
-                world.get(&format!("/cgi-bin/echo?from_appid={appid}&k=v"), &[expect]).await
+                world
+                    .get(&format!("/cgi-bin/echo?from_appid={appid}&k=v"), &[expect])
+                    .await
             };
             assert_eq!(answer.errcode(), Some(0), "{setting:?}: {}", answer.text());
             assert_eq!(answer.json()["appid"], appid, "{setting:?}");
             let call = world.fake.calls(1).pop().unwrap();
             assert!(!call.target.contains("from_appid"), "{}", call.target);
-            assert!(call.headers.iter().all(|(name, _)| name != "x-wechat-appid"), "{:?}", call.headers);
+            assert!(
+                call.headers
+                    .iter()
+                    .all(|(name, _)| name != "x-wechat-appid"),
+                "{:?}",
+                call.headers
+            );
         }
         let answer = world.get("/cgi-bin/echo", &[]).await;
         assert_eq!(answer.json()["appid"], apps[0], "the default");
         for (path, headers, reason) in [
-            ("/cgi-bin/echo", vec![("x-wechat-appid", "wxunknown")], "unknown_app"),
+            (
+                "/cgi-bin/echo",
+                vec![("x-wechat-appid", "wxunknown")],
+                "unknown_app",
+            ),
             ("/cgi-bin/echo?from_appid=wxunknown", vec![], "unknown_app"),
             (
                 "/cgi-bin/echo?from_appid=wxaaaaaaaaaaaaaaaa",
@@ -101,7 +126,11 @@ async fn three_apps_at_once_are_never_mixed_and_an_unknown_one_is_refused() {
         ] {
             let answer = world.get(path, &headers).await;
             assert_eq!(answer.status, 400, "{setting:?} {path}");
-            assert_eq!(answer.header("x-wechat-token-error"), Some(reason), "{setting:?} {path}");
+            assert_eq!(
+                answer.header("x-wechat-token-error"),
+                Some(reason),
+                "{setting:?} {path}"
+            );
             assert_eq!(answer.errcode(), Some(-1), "{setting:?} {path}");
         }
         world.fake.report().assert_clean();
@@ -121,9 +150,15 @@ async fn a_route_that_rewrites_path_and_host_keeps_the_token() {
     );
     let world = plan.start().await;
     let url = world.url("/wechat/cgi-bin/echo?a=1");
-    let answer = world.client.get_with(&url, &[("host", "localhost")]).await.unwrap();
+    let answer = world
+        .client
+        .get_with(&url, &[("host", "localhost")])
+        .await
+        .unwrap();
     assert_eq!(answer.errcode(), Some(0), "{}", answer.text());
-    assert!(world.last_target().starts_with("/cgi-bin/echo?a=1&access_token="));
+    assert!(world
+        .last_target()
+        .starts_with("/cgi-bin/echo?a=1&access_token="));
     world.fake.report().assert_clean();
 }
 
@@ -137,8 +172,17 @@ async fn both_token_endpoints_and_a_list_of_secrets_work() {
         }]});
         let world = plan.start().await;
         world.ready().await;
-        let path = if api == "stable" { "/cgi-bin/stable_token" } else { "/cgi-bin/token" };
-        assert_eq!(world.fake.report().count(path, "0"), 1, "{api}: {:?}", world.fake.report().endpoints);
+        let path = if api == "stable" {
+            "/cgi-bin/stable_token"
+        } else {
+            "/cgi-bin/token"
+        };
+        assert_eq!(
+            world.fake.report().count(path, "0"),
+            1,
+            "{api}: {:?}",
+            world.fake.report().endpoints
+        );
         world.fake.report().assert_clean();
     }
 }

@@ -24,15 +24,33 @@ async fn envoy_refuses_wrong_configurations_and_says_why() {
         (json!({}), "apps"),
         (with("no_such_field", json!(1)), "no_such_field"),
         (app(json!({"appid": ""})), "apps[0].appid"),
-        (json!({"apps": [good["apps"][0], good["apps"][0]]}), "apps[1].appid"),
+        (
+            json!({"apps": [good["apps"][0], good["apps"][0]]}),
+            "apps[1].appid",
+        ),
         (with("default_app", json!("wxother")), "default_app"),
-        (app(json!({"secret": {"env": "NOT_SET_ANYWHERE"}})), "NOT_SET_ANYWHERE"),
-        (app(json!({"secret": {"env": "WECHAT_SECRET", "value": "x"}})), "apps[0].secret"),
+        (
+            app(json!({"secret": {"env": "NOT_SET_ANYWHERE"}})),
+            "NOT_SET_ANYWHERE",
+        ),
+        (
+            app(json!({"secret": {"env": "WECHAT_SECRET", "value": "x"}})),
+            "apps[0].secret",
+        ),
         (app(json!({"token_api": "classic"})), "sole_refresher"),
         (app(json!({"kind": "wecom"})), "reserved"),
-        (with("wait", json!({"timeout": "5 minutes"})), "wait.timeout"),
-        (with("wait", json!({"max_requests": 0})), "wait.max_requests"),
-        (with("weixin", json!({"hosts": ["https://api.weixin.qq.com/"]})), "weixin.hosts[0]"),
+        (
+            with("wait", json!({"timeout": "5 minutes"})),
+            "wait.timeout",
+        ),
+        (
+            with("wait", json!({"max_requests": 0})),
+            "wait.max_requests",
+        ),
+        (
+            with("weixin", json!({"hosts": ["https://api.weixin.qq.com/"]})),
+            "weixin.hosts[0]",
+        ),
         (with("redis", json!({"cluster": "r"})), "redis"),
     ] {
         let mut plan = plan(NEWEST);
@@ -40,7 +58,11 @@ async fn envoy_refuses_wrong_configurations_and_says_why() {
         plan.document = document.clone();
         let ended = plan.builder(&fake).expect_refused().await;
         assert!(!ended.status.success(), "{document}");
-        let lines: Vec<_> = ended.log.lines().filter(|line| line.contains("event=config_refused")).collect();
+        let lines: Vec<_> = ended
+            .log
+            .lines()
+            .filter(|line| line.contains("event=config_refused"))
+            .collect();
         assert_eq!(lines.len(), 1, "{document}: {}", ended.log);
         assert!(lines[0].contains(field), "{document}: {}", lines[0]);
         assert!(!ended.log.contains(SECRET), "{document}");
@@ -51,10 +73,19 @@ async fn envoy_refuses_wrong_configurations_and_says_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unknown_root_id_is_refused() {
     let mut plan = plan(NEWEST);
-    plan.config.set("bootstrap_extensions[0].typed_config.config.root_id", "refrsher");
+    plan.config.set(
+        "bootstrap_extensions[0].typed_config.config.root_id",
+        "refrsher",
+    );
     let fake = FakeWeChat::start(plan.settings.clone()).await;
     let ended = plan.builder(&fake).expect_refused().await;
-    assert!(ended.log.contains("root_id: \"refrsher\" is unknown; allowed: refresher, injector"), "{}", ended.log);
+    assert!(
+        ended
+            .log
+            .contains("root_id: \"refrsher\" is unknown; allowed: refresher, injector"),
+        "{}",
+        ended.log
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,7 +101,13 @@ async fn a_bad_app_is_skipped_where_the_configuration_says_so() {
     });
     let world = plan.start().await;
     world.ready().await;
-    assert!(world.envoy.logs().contains("event=app_skipped"), "{}", world.envoy.logs());
-    let answer = world.get("/cgi-bin/echo", &[("x-wechat-appid", "wxbad")]).await;
+    assert!(
+        world.envoy.logs().contains("event=app_skipped"),
+        "{}",
+        world.envoy.logs()
+    );
+    let answer = world
+        .get("/cgi-bin/echo", &[("x-wechat-appid", "wxbad")])
+        .await;
     assert_eq!(answer.header("x-wechat-token-error"), Some("unknown_app"));
 }

@@ -50,19 +50,33 @@ async fn no_call_fails_across_rotations_under_load() {
         let world = plan.start().await;
         let (calls, bad) = load_until(&world, 4).await;
         assert!(calls > 100, "{setting:?}: {calls}");
-        assert_eq!(bad, 0, "{setting:?}: of {calls}: {:?}", world.fake.report().business_errcodes);
+        assert_eq!(
+            bad,
+            0,
+            "{setting:?}: of {calls}: {:?}",
+            world.fake.report().business_errcodes
+        );
         world.fake.report().assert_clean();
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejected_token_is_renewed_and_the_caller_sees_only_the_good_answer() {
-    for setting in settings().into_iter().filter(|setting| setting.placement == Placement::Upstream) {
+    for setting in settings()
+        .into_iter()
+        .filter(|setting| setting.placement == Placement::Upstream)
+    {
         let world = plan(setting).start().await;
         world.ready().await;
         world.fake.revoke(APPID, 40001);
         let answer = world.get("/cgi-bin/echo?a=1", &[]).await;
-        assert_eq!(answer.errcode(), Some(0), "{setting:?}: {}\n{}", answer.text(), world.envoy.logs());
+        assert_eq!(
+            answer.errcode(),
+            Some(0),
+            "{setting:?}: {}\n{}",
+            answer.text(),
+            world.envoy.logs()
+        );
         assert_eq!(world.fake.report().app(APPID).tokens_made, 2, "{setting:?}");
         assert_eq!(world.fake.report().errcode(40001), 1, "{setting:?}");
     }
@@ -85,10 +99,18 @@ async fn a_thousand_apps_get_their_tokens_with_at_most_32_calls_at_once() {
     .await;
     for n in [0, 1, 500, 999] {
         let appid = format!("wx{n:016}");
-        let answer = world.get("/cgi-bin/echo", &[("x-wechat-appid", &appid), ("x-expect-appid", &appid)]).await;
+        let answer = world
+            .get(
+                "/cgi-bin/echo",
+                &[("x-wechat-appid", &appid), ("x-expect-appid", &appid)],
+            )
+            .await;
         assert_eq!(answer.json()["appid"], appid.as_str());
     }
-    let peak = world.envoy.stat("cluster.wechat_token.upstream_cx_total").await;
+    let peak = world
+        .envoy
+        .stat("cluster.wechat_token.upstream_cx_total")
+        .await;
     assert!(peak <= 40, "{peak} connections for token calls");
     assert_eq!(world.fake.report().token_calls, 1_000);
     world.fake.report().assert_clean();

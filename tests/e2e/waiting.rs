@@ -21,8 +21,15 @@ async fn cold(plan: Plan) -> World {
 /// Waits until so many requests were parked.
 async fn parked(world: &World, count: u64) {
     until_some(SOON, "requests are parked", || async {
-        let stats = world.envoy.admin_get("/stats?filter=wechat_token_parked_total").await.text();
-        let seen: u64 = stats.lines().filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok()).sum();
+        let stats = world
+            .envoy
+            .admin_get("/stats?filter=wechat_token_parked_total")
+            .await
+            .text();
+        let seen: u64 = stats
+            .lines()
+            .filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok())
+            .sum();
         (seen >= count).then_some(())
     })
     .await;
@@ -35,12 +42,20 @@ async fn a_thousand_first_calls_cause_one_token_call() {
         let (client, url) = (world.client.clone(), world.url("/cgi-bin/echo"));
         let herd = tokio::spawn(concurrent(1_000, move |_| {
             let (client, url) = (client.clone(), url.clone());
-            async move { client.get_with(&url, &[("host", HOST)]).await.map(|answer| answer.errcode()) }
+            async move {
+                client
+                    .get_with(&url, &[("host", HOST)])
+                    .await
+                    .map(|answer| answer.errcode())
+            }
         }));
         parked(&world, 1_000).await;
         world.fake.release();
         let answers = herd.await.unwrap();
-        let good = answers.iter().filter(|answer| matches!(answer, Ok(Some(0)))).count();
+        let good = answers
+            .iter()
+            .filter(|answer| matches!(answer, Ok(Some(0))))
+            .count();
         assert_eq!(good, 1_000, "{setting:?}");
         assert_eq!(world.fake.report().app(APPID).token_calls, 1, "{setting:?}");
         world.fake.report().assert_clean();
@@ -60,14 +75,27 @@ async fn parked_bodies_of_every_size_arrive_whole_with_the_flag_on_and_off() {
             let (client, url) = (world.client.clone(), world.url("/cgi-bin/echo"));
             let posts = tokio::spawn(concurrent(sizes.len(), move |n| {
                 let (client, url) = (client.clone(), url.clone());
-                async move { client.post(&url, &[("host", HOST)], vec![b'x'; sizes[n]]).await }
+                async move {
+                    client
+                        .post(&url, &[("host", HOST)], vec![b'x'; sizes[n]])
+                        .await
+                }
             }));
             parked(&world, 3).await;
-            assert_eq!(world.fake.report().business_calls, 0, "nothing leaves without its token");
+            assert_eq!(
+                world.fake.report().business_calls,
+                0,
+                "nothing leaves without its token"
+            );
             world.fake.release();
             for (answer, size) in posts.await.unwrap().into_iter().zip(sizes) {
                 let answer = answer.unwrap();
-                assert_eq!(answer.status, 200, "{setting:?} flag {flag} size {size}: {}", answer.text());
+                assert_eq!(
+                    answer.status,
+                    200,
+                    "{setting:?} flag {flag} size {size}: {}",
+                    answer.text()
+                );
                 assert_eq!(answer.json()["body_bytes"], size, "{setting:?} flag {flag}");
                 assert_eq!(
                     answer.json()["body_crc32"],
@@ -95,13 +123,25 @@ async fn a_deadline_and_an_overflow_end_with_our_own_reply() {
         parked(&world, 2).await;
         let answer = world.get("/cgi-bin/echo", &[]).await;
         assert_eq!(answer.status, 503, "{setting:?}");
-        assert_eq!(answer.header("x-wechat-token-error"), Some("wait_overflow"), "{setting:?}");
+        assert_eq!(
+            answer.header("x-wechat-token-error"),
+            Some("wait_overflow"),
+            "{setting:?}"
+        );
         for answer in waiting.await.unwrap() {
             assert_eq!(answer.status, 503, "{setting:?}");
-            assert_eq!(answer.header("x-wechat-token-error"), Some("wait_timeout"), "{setting:?}");
+            assert_eq!(
+                answer.header("x-wechat-token-error"),
+                Some("wait_timeout"),
+                "{setting:?}"
+            );
             assert_eq!(answer.errcode(), Some(-1), "{setting:?}");
             assert!(answer.header("retry-after").is_some(), "{setting:?}");
-            assert!(answer.elapsed >= Duration::from_millis(1_400), "{setting:?}: {:?}", answer.elapsed);
+            assert!(
+                answer.elapsed >= Duration::from_millis(1_400),
+                "{setting:?}: {:?}",
+                answer.elapsed
+            );
         }
         world.fake.release();
         world.ready().await;
@@ -118,7 +158,9 @@ async fn a_caller_that_hangs_up_leaves_nothing_behind() {
         let mut raws = Vec::new();
         for _ in 0..2 {
             let mut raw = Raw::connect(world.envoy.address("wechat")).await.unwrap();
-            raw.send_head("GET", "/cgi-bin/echo", &[("host", HOST)]).await.unwrap();
+            raw.send_head("GET", "/cgi-bin/echo", &[("host", HOST)])
+                .await
+                .unwrap();
             raws.push(raw);
         }
         // Only if both places were free again could two more be parked.
@@ -134,7 +176,11 @@ async fn a_caller_that_hangs_up_leaves_nothing_behind() {
     }
     world.fake.release();
     world.ready().await;
-    assert_eq!(world.fake.report().business_calls, 1, "only the live caller's request left");
+    assert_eq!(
+        world.fake.report().business_calls,
+        1,
+        "only the live caller's request left"
+    );
 }
 
 trait StopIteration {
@@ -155,7 +201,12 @@ impl StopIteration for support::envoy::Config {
         };
         let config = filter
             .and_then(|filters| filters.get_mut(0))
-            .and_then(|filter| filter.get_mut("typed_config")?.get_mut("config")?.as_mapping_mut())
+            .and_then(|filter| {
+                filter
+                    .get_mut("typed_config")?
+                    .get_mut("config")?
+                    .as_mapping_mut()
+            })
             .expect("the injector's filter");
         config.insert("allow_on_headers_stop_iteration".into(), flag.into());
     }

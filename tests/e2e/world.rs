@@ -26,7 +26,11 @@ pub(crate) struct Setting {
 }
 
 const fn setting(version: &'static str, concurrency: u32, placement: Placement) -> Setting {
-    Setting { version, concurrency, placement }
+    Setting {
+        version,
+        concurrency,
+        placement,
+    }
 }
 
 pub(crate) const NEWEST: Setting = setting("1.40.0", 2, Placement::Upstream);
@@ -85,16 +89,31 @@ pub(crate) fn plan(setting: Setting) -> Plan {
 
 /// The filter before the router instead of before the cluster's codec: what Istio's `WasmPlugin` does.
 fn move_downstream(config: &mut Config) {
-    const PROTOCOL: &str = "static_resources.clusters[name=wechat_api].typed_extension_protocol_options.\
+    const PROTOCOL: &str =
+        "static_resources.clusters[name=wechat_api].typed_extension_protocol_options.\
                             envoy~extensions~upstreams~http~v3~HttpProtocolOptions.http_filters";
     const FILTERS: &str =
         "static_resources.listeners[name=wechat].filter_chains[0].filters[0].typed_config.http_filters";
-    let options = config.at("static_resources.clusters[name=wechat_api].typed_extension_protocol_options");
-    let options = options.as_mapping_mut().and_then(|map| map.values_mut().next()).expect(PROTOCOL);
-    let filters = options.get_mut("http_filters").and_then(|list| list.as_sequence_mut()).expect(PROTOCOL);
+    let options =
+        config.at("static_resources.clusters[name=wechat_api].typed_extension_protocol_options");
+    let options = options
+        .as_mapping_mut()
+        .and_then(|map| map.values_mut().next())
+        .expect(PROTOCOL);
+    let filters = options
+        .get_mut("http_filters")
+        .and_then(|list| list.as_sequence_mut())
+        .expect(PROTOCOL);
     let injector = filters.remove(0);
-    options.as_mapping_mut().expect(PROTOCOL).remove("http_filters");
-    config.at(FILTERS).as_sequence_mut().expect(FILTERS).insert(0, injector);
+    options
+        .as_mapping_mut()
+        .expect(PROTOCOL)
+        .remove("http_filters");
+    config
+        .at(FILTERS)
+        .as_sequence_mut()
+        .expect(FILTERS)
+        .insert(0, injector);
 }
 
 impl Plan {
@@ -103,7 +122,8 @@ impl Plan {
             self.config.cluster_to(cluster, fake.address(), true);
         }
         let document = self.document;
-        self.config.each_plugin(|_, place| *place = document.clone());
+        self.config
+            .each_plugin(|_, place| *place = document.clone());
         Envoy::builder(self.setting.version)
             .config(self.config)
             .concurrency(self.setting.concurrency)
@@ -117,7 +137,11 @@ impl Plan {
 
     pub(crate) async fn start_with(self, fake: FakeWeChat) -> World {
         let envoy = self.builder(&fake).start().await;
-        World { fake, envoy, client: Client::new() }
+        World {
+            fake,
+            envoy,
+            client: Client::new(),
+        }
     }
 }
 
@@ -129,11 +153,17 @@ impl World {
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         let mut all = vec![("host", HOST)];
         all.extend(headers);
-        self.client.get_with(&self.url(path), &all).await.expect("an answer")
+        self.client
+            .get_with(&self.url(path), &all)
+            .await
+            .expect("an answer")
     }
 
     pub(crate) async fn post(&self, path: &str, body: Vec<u8>) -> Answer {
-        self.client.post(&self.url(path), &[("host", HOST)], body).await.expect("an answer")
+        self.client
+            .post(&self.url(path), &[("host", HOST)], body)
+            .await
+            .expect("an answer")
     }
 
     /// What WeChat got last, tokens shortened.
