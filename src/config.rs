@@ -141,7 +141,7 @@ pub enum OnUnavailable {
 pub struct Refresh {
     /// How long before its end a token is refreshed.
     pub lead: Duration,
-    /// A random part of this is added to the lead, so that many Envoys do not call at once.
+    /// A random part of this is taken off the lead, so that many Envoys do not call at once.
     pub jitter: Duration,
     /// First and longest pause after a failed call.
     pub backoff_initial: Duration,

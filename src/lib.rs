@@ -1,4 +1,25 @@
-//! Every outbound WeChat call leaves Envoy with a live `access_token`.
+//! Every outbound WeChat call leaves Envoy with a live `access_token`: a proxy-wasm plugin.
+//!
+//! ```text
+//!  service ── plain HTTP, no token ──► Envoy ──► injector (a VM per worker) ──► api.weixin.qq.com …?access_token=TOKEN
+//!                                                  │ Want, Rejected  ▲ Updated
+//!                                                  ▼                 │
+//!                                                refresher (singleton VM) ── token call ──► WeChat
+//! ```
+//!
+//! One .wasm has both roles; Envoy's `root_id` says which. They meet in shared data (the truth: [`record`]) and in queues
+//! (hints: [`message`]).
+//!
+//! The core decides and does no I/O; it gets time and luck as arguments:
+//!
+//! - [`config`]: the document, parsed strictly; [`secret`], [`time`]: newtypes
+//! - [`token`]: the life cycle of a token; [`lease`]: who may renew it
+//! - [`wechat`]: token calls and replies, errcodes, the look at an answer
+//! - [`route`]: which requests are ours; [`rewrite`]: the token in the path; [`reply`]: our own replies
+//! - [`waiters`]: requests that wait; [`record`], [`message`], [`wire`]: what virtual machines exchange
+//!
+//! The shell acts: [`host`] has the contexts, generic over a `Host` trait, and `host/abi.rs` as the only file that speaks
+//! to Envoy.
 
 pub mod config;
 pub mod host;

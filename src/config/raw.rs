@@ -180,7 +180,7 @@ pub(crate) struct RawOnUnavailable {
 pub(crate) struct RawRefresh {
     /// How long before its end a token is refreshed; half of the token's lifetime at most.
     pub(crate) lead: Option<Lead>,
-    /// A random part of this is added to `lead`, so that many Envoys do not call at once.
+    /// A random part of this is taken off `lead`, so that many Envoys do not call at once.
     pub(crate) jitter: Option<Jitter>,
     /// Pauses after failed calls.
     #[serde(default)]
