@@ -17,8 +17,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use self::node::Node;
 use self::raw::RawConfig;
+use crate::json::Node;
 use crate::secret::Secret;
 
 /// Longest document in bytes; 1,000 apps with everything set need half of it.

@@ -23,6 +23,7 @@
 
 pub mod config;
 pub mod host;
+mod json;
 pub mod lease;
 pub mod message;
 pub mod record;

@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use crate::config::{CallerToken, Config, Hosts};
 use crate::reply::Rejection;
 use crate::rewrite::{escape, CallerTokens, FromAppid, Scan};
@@ -50,8 +52,8 @@ pub struct Routes {
     hosts: Option<Vec<HostName>>,
     /// Sorted.
     excluded: Vec<Vec<u8>>,
-    /// Sorted by appid, with the index in the configuration: there may be a thousand.
-    apps: Vec<(Vec<u8>, usize)>,
+    /// The index in the configuration by the appid: there may be a thousand.
+    apps: BTreeMap<Vec<u8>, usize>,
     default_app: Option<usize>,
     /// By the index in the configuration.
     caller_tokens: Vec<CallerToken>,
@@ -70,19 +72,16 @@ impl Routes {
             Hosts::Any => None,
             Hosts::Names(names) => Some(names.iter().map(|name| HostName::new(name)).collect()),
         };
-        let mut excluded: Vec<Vec<u8>> = config
-            .excluded_paths
-            .iter()
-            .map(|path| path.clone().into_bytes())
-            .collect();
-        excluded.sort_unstable();
-        let mut apps: Vec<(Vec<u8>, usize)> = config
-            .apps
-            .iter()
-            .enumerate()
-            .map(|(index, app)| (app.appid.clone().into_bytes(), index))
-            .collect();
-        apps.sort_unstable();
+        // Kept in order one by one: few paths, read once, do not need what a sort costs in the .wasm.
+        let mut excluded: Vec<Vec<u8>> = Vec::new();
+        for path in &config.excluded_paths {
+            let path = path.clone().into_bytes();
+            excluded.insert(excluded.partition_point(|known| *known < path), path);
+        }
+        let mut apps = BTreeMap::new();
+        for (index, app) in config.apps.iter().enumerate() {
+            apps.insert(app.appid.clone().into_bytes(), index);
+        }
         Routes {
             hosts,
             excluded,
@@ -95,6 +94,11 @@ impl Routes {
     /// Whether every host is ours, so that `:authority` need not be read.
     pub fn any_host(&self) -> bool {
         self.hosts.is_none()
+    }
+
+    /// The index in the configuration of the app with this appid.
+    pub fn app(&self, appid: &[u8]) -> Option<usize> {
+        self.apps.get(appid).copied()
     }
 
     /// Decides about a request with this `:authority` (ignored if [`Routes::any_host`]), this `:path` and this
@@ -175,11 +179,7 @@ impl Routes {
             (Some(appid), _) => appid,
             (None, FromAppid::One(appid)) => appid,
         };
-        let at = self
-            .apps
-            .binary_search_by(|(known, _)| known.as_slice().cmp(appid))
-            .map_err(|_| Rejection::UnknownApp)?;
-        Ok(self.apps.get(at).map(|&(_, index)| index))
+        self.app(appid).map(Some).ok_or(Rejection::UnknownApp)
     }
 
     /// The app whose token the path carries. Linear, but only a request that brings a token and names no app comes here.

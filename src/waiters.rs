@@ -76,9 +76,11 @@ impl Waiters {
             .collect()
     }
 
-    /// The apps that somebody waits for.
-    pub fn apps(&self) -> BTreeSet<usize> {
-        self.by_app.iter().map(|(app, _)| *app).collect()
+    /// The apps that somebody waits for, each once, by index.
+    pub fn apps(&self) -> Vec<usize> {
+        let mut apps: Vec<usize> = self.by_app.iter().map(|(app, _)| *app).collect();
+        apps.dedup();
+        apps
     }
 
     /// How many wait.
@@ -129,7 +131,7 @@ mod tests {
         let streams = |list: Vec<(u32, Waiter)>| list.iter().map(|(s, _)| *s).collect::<Vec<_>>();
         assert_eq!(streams(waiters.of_app(1)), [7, 9]);
         assert_eq!(streams(waiters.overdue(Millis(20))), [7, 4]);
-        assert_eq!(waiters.apps(), BTreeSet::from([0, 1]));
+        assert_eq!(waiters.apps(), [0, 1]);
     }
 
     #[test]

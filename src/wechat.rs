@@ -12,9 +12,10 @@ mod tests;
 use std::fmt;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::config::TokenApi;
+use crate::json::Node;
 use crate::rewrite::encode;
 use crate::secret::Secret;
 use errcode::OnToken;
@@ -119,19 +120,28 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The body of a call to `stable_token`.
+#[derive(Serialize)]
+struct StableCall<'a> {
+    grant_type: &'a str,
+    appid: &'a str,
+    secret: &'a str,
+    force_refresh: bool,
+}
+
 /// The request that asks `api` for a token of `appid`.
 pub fn token_call(api: TokenApi, appid: &str, secret: &Secret) -> TokenCall {
     match api {
         TokenApi::Stable => {
             // `force_refresh` has a quota of 20 a day and ends the token that everybody else uses: never.
-            let body = serde_json::json!({
-                "grant_type": "client_credential",
-                "appid": appid,
-                "secret": secret.expose(),
-                "force_refresh": false,
-            })
-            .to_string()
-            .into_bytes();
+            let body = serde_json::to_vec(&StableCall {
+                grant_type: "client_credential",
+                appid,
+                secret: secret.expose(),
+                force_refresh: false,
+            });
+            // Texts and a boolean always have a JSON form.
+            let body = body.unwrap_or_default();
             TokenCall {
                 method: "POST",
                 path: "/cgi-bin/stable_token".to_owned(),
@@ -178,7 +188,7 @@ pub fn parse_token_reply(http_status: u16, body: &[u8]) -> Result<Grant, Failure
     grant(&reply).map_err(Failure::Unreadable)
 }
 
-fn parse(body: &[u8]) -> Result<Value, &'static str> {
+fn parse(body: &[u8]) -> Result<Node, &'static str> {
     if body.len() > LONGEST_BODY {
         return Err("body over 64 KiB");
     }
@@ -190,20 +200,20 @@ fn parse(body: &[u8]) -> Result<Value, &'static str> {
         Some('<') => return Err("markup instead of json"),
         Some(_) => {}
     }
-    match serde_json::from_str::<Value>(text) {
-        Ok(value) if value.is_object() => Ok(value),
+    match serde_json::from_slice::<Node>(text.as_bytes()) {
+        Ok(object @ Node::Object(_)) => Ok(object),
         Ok(_) => Err("not a json object"),
         Err(error) if error.is_eof() => Err("truncated json"),
         Err(_) => Err("not json"),
     }
 }
 
-fn reply_errcode(reply: &Value) -> Result<Option<i64>, Failure> {
+fn reply_errcode(reply: &Node) -> Result<Option<i64>, Failure> {
     let found = reply
         .get("errcode")
         .or_else(|| reply.get("base_resp")?.get("errcode"));
     match found {
-        None | Some(Value::Null) => Ok(None),
+        None | Some(Node::Null) => Ok(None),
         Some(value) => match whole(value) {
             Some(code) => Ok(Some(code)),
             None => Err(Failure::Unreadable("errcode is not a number")),
@@ -211,11 +221,11 @@ fn reply_errcode(reply: &Value) -> Result<Option<i64>, Failure> {
     }
 }
 
-fn errcode_failure(errcode: i64, reply: &Value) -> Failure {
+fn errcode_failure(errcode: i64, reply: &Node) -> Failure {
     let errmsg = reply
         .get("errmsg")
         .or_else(|| reply.get("base_resp")?.get("errmsg"))
-        .and_then(Value::as_str)
+        .and_then(Node::as_text)
         .unwrap_or_default();
     Failure::Errcode {
         errcode,
@@ -225,10 +235,10 @@ fn errcode_failure(errcode: i64, reply: &Value) -> Failure {
     }
 }
 
-fn grant(reply: &Value) -> Result<Grant, &'static str> {
+fn grant(reply: &Node) -> Result<Grant, &'static str> {
     let token = match reply.get("access_token") {
         None => return Err("no access_token"),
-        Some(token) => token.as_str().ok_or("access_token is not a string")?,
+        Some(token) => token.as_text().ok_or("access_token is not a string")?,
     };
     if !(1..=LONGEST_TOKEN).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
         return Err("access_token is not 1 to 512 visible characters");
@@ -247,15 +257,14 @@ fn grant(reply: &Value) -> Result<Grant, &'static str> {
 }
 
 /// A whole number, also as `7200.0` or `"7200"`.
-fn whole(value: &Value) -> Option<i64> {
+fn whole(value: &Node) -> Option<i64> {
     match value {
-        Value::Number(number) => number.as_i64().or_else(|| {
-            let float = number.as_f64()?;
-            // Beyond 2^53 a float no longer tells whole numbers apart.
-            (float.fract() == 0.0 && float.abs() < 9.0e15).then_some(float as i64)
-        }),
-        Value::String(text) => text.trim().parse().ok(),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        // Beyond 2^53 a double no longer tells whole numbers apart.
+        Node::Number(number) => {
+            (number.fract() == 0.0 && number.abs() < 9.0e15).then_some(*number as i64)
+        }
+        Node::Text(text) => text.trim().parse().ok(),
+        Node::Null | Node::Bool(_) | Node::List(_) | Node::Object(_) => None,
     }
 }
 

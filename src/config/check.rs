@@ -68,8 +68,10 @@ struct AppDefaults {
 struct Apps {
     kept: Vec<App>,
     skipped: Vec<ConfigError>,
-    /// Appid to its place in `kept`, and that one's place in the document.
-    by_appid: BTreeMap<String, (usize, usize)>,
+    /// For each of `kept` its place in the document.
+    places: Vec<usize>,
+    /// Appid to its place in `kept`.
+    by_appid: BTreeMap<String, usize>,
     /// Name to its place in the document.
     by_name: BTreeMap<String, usize>,
     /// Appid to its place in `skipped`, as far as the entry tells it.
@@ -110,14 +112,15 @@ impl Apps {
     }
 
     fn add(&mut self, app: App, index: usize) -> Result<(), ConfigError> {
-        if let Some((_, other)) = self.by_appid.get(&app.appid) {
+        let kept = self.by_appid.get(&app.appid);
+        if let Some(other) = kept.and_then(|kept| self.places.get(*kept)) {
             return Err(taken("appid", &app.appid, *other));
         }
         if let Some(other) = self.by_name.get(&app.name) {
             return Err(taken("name", &app.name, *other));
         }
-        self.by_appid
-            .insert(app.appid.clone(), (self.kept.len(), index));
+        self.by_appid.insert(app.appid.clone(), self.kept.len());
+        self.places.push(index);
         self.by_name.insert(app.name.clone(), index);
         self.kept.push(app);
         Ok(())
@@ -236,7 +239,7 @@ fn default_app(
     let Some(named) = named else {
         return Ok((listed == 1).then_some(0));
     };
-    if let Some((place, _)) = apps.by_appid.get(named.as_str()) {
+    if let Some(place) = apps.by_appid.get(named.as_str()) {
         return Ok(Some(*place));
     }
     let left_out = apps

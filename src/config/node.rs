@@ -1,8 +1,8 @@
-//! The document as a tree, and serde's way from the tree to a type. It exists for the error messages: each one names
+//! The way from the document as a tree to a type, by serde. It exists for the error messages: each one names
 //! the whole path of its field, none repeats a value that may be a secret, and a key that is given twice is seen.
 //!
-//! `serde_json`'s own errors name a line instead of a field and repeat wrong values, and its `Value` keeps the last of
-//! two equal keys. Numbers are doubles, because Envoy hands a `google.protobuf.Struct` over, which knows no others.
+//! `serde_json`'s own errors name a line instead of a field and repeat wrong values.
+//! Numbers are doubles, because Envoy hands a `google.protobuf.Struct` over, which knows no others.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,34 +14,9 @@ use serde::de::{
 use serde::{forward_to_deserialize_any, Deserialize};
 
 use super::ConfigError;
-
-/// One value of the document. It has no `Debug`: it may hold a secret.
-pub(crate) enum Node {
-    Null,
-    Bool(bool),
-    Number(f64),
-    Text(String),
-    List(Vec<Node>),
-    /// In the order of the document, equal keys included.
-    Object(Vec<(String, Node)>),
-}
+use crate::json::Node;
 
 impl Node {
-    /// The text of a field, where there is one; for looking at an object that could not be read.
-    pub(crate) fn text_of(&self, field: &str) -> Option<&str> {
-        let Node::Object(entries) = self else {
-            return None;
-        };
-        entries.iter().find_map(|(key, value)| match value {
-            Node::Text(text) if key == field => Some(text.as_str()),
-            _ => None,
-        })
-    }
-
-    pub(crate) fn is_list(&self) -> bool {
-        matches!(self, Node::List(_))
-    }
-
     fn unexpected(&self) -> Unexpected<'_> {
         match self {
             Node::Null => Unexpected::Unit,
@@ -57,62 +32,6 @@ impl Node {
     #[inline(never)]
     fn is_not(&self, allowed: &dyn Expected) -> ConfigError {
         de::Error::invalid_type(self.unexpected(), allowed)
-    }
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Node, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Node, E> {
-        Ok(Node::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Node, E> {
-        Ok(Node::Number(value as f64))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Node, E> {
-        Ok(Node::Number(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Node, E> {
-        Ok(Node::Number(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Node, E> {
-        Ok(Node::Text(value.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element()? {
-            list.push(item);
-        }
-        Ok(Node::List(list))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        let mut object = Vec::new();
-        while let Some(entry) = entries.next_entry()? {
-            object.push(entry);
-        }
-        Ok(Node::Object(object))
     }
 }
 

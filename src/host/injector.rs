@@ -37,7 +37,6 @@ const REPEAT_TICKS: u64 = 4;
 pub struct Injector {
     config: Rc<Config>,
     routes: Routes,
-    index: BTreeMap<String, usize>,
     views: Vec<View>,
     streams: BTreeMap<u32, Stream>,
     waiters: Waiters,
@@ -54,12 +53,6 @@ impl Injector {
         let apps = config.apps.len();
         let mut injector = Injector {
             routes: Routes::new(&config),
-            index: config
-                .apps
-                .iter()
-                .enumerate()
-                .map(|(n, app)| (app.appid.clone(), n))
-                .collect(),
             views: std::iter::repeat_with(View::default).take(apps).collect(),
             streams: BTreeMap::new(),
             waiters: Waiters::new(config.wait.max_requests),
@@ -129,7 +122,7 @@ impl Injector {
         if epoch == self.seen_epoch + 1 {
             self.seen_epoch = epoch;
         }
-        if let Some(app) = self.index.get(appid).copied() {
+        if let Some(app) = self.routes.app(appid.as_bytes()) {
             let now = host.now();
             self.read(host, app, now);
             self.release(host, app, now);

@@ -10,83 +10,74 @@ use crate::host::{Host, MetricKind};
 /// All metrics of one root.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    counters: BTreeMap<String, Counter>,
-    gauges: BTreeMap<String, Gauge>,
+    /// Name to the place in `list`.
+    places: BTreeMap<String, usize>,
+    list: Vec<Metric>,
 }
 
-#[derive(Debug, Default)]
-struct Counter {
+#[derive(Debug)]
+struct Metric {
+    kind: MetricKind,
+    name: String,
     id: Option<u32>,
-    pending: u64,
-}
-
-#[derive(Debug, Default)]
-struct Gauge {
-    id: Option<u32>,
+    /// A counter's increments since the last flush, or a gauge's value.
     value: u64,
+    /// The host has to be told.
     changed: bool,
 }
 
 impl Metrics {
     /// Adds to a counter. Not for the hot path: counts of requests are kept as plain numbers by the injector.
     pub fn add(&mut self, name: &str, by: u64) {
-        if let Some(counter) = self.counters.get_mut(name) {
-            counter.pending += by;
-        } else {
-            self.counters.insert(
-                name.to_owned(),
-                Counter {
-                    id: None,
-                    pending: by,
-                },
-            );
+        if let Some(counter) = self.of(MetricKind::Counter, name) {
+            counter.value += by;
+            counter.changed = true;
         }
     }
 
     /// Sets a gauge.
     pub fn set(&mut self, name: &str, value: u64) {
-        if let Some(gauge) = self.gauges.get_mut(name) {
+        if let Some(gauge) = self.of(MetricKind::Gauge, name) {
             gauge.changed |= gauge.value != value;
             gauge.value = value;
-        } else {
-            self.gauges.insert(
-                name.to_owned(),
-                Gauge {
-                    id: None,
-                    value,
-                    changed: true,
-                },
-            );
         }
     }
 
     /// Hands everything that changed to the host.
     pub fn flush<H: Host>(&mut self, host: &H) {
-        for (name, counter) in &mut self.counters {
-            if counter.pending == 0 && counter.id.is_some() {
-                continue;
-            }
-            counter.id = counter
+        for metric in self.list.iter_mut().filter(|metric| metric.changed) {
+            metric.id = metric
                 .id
-                .or_else(|| host.define_metric(MetricKind::Counter, name).ok());
-            if let Some(id) = counter.id {
-                if counter.pending > 0 {
-                    host.add_metric(id, counter.pending);
-                    counter.pending = 0;
-                }
-            }
-        }
-        for (name, gauge) in &mut self.gauges {
-            if !gauge.changed {
+                .or_else(|| host.define_metric(metric.kind, &metric.name).ok());
+            let Some(id) = metric.id else {
                 continue;
+            };
+            match metric.kind {
+                MetricKind::Counter => host.add_metric(id, std::mem::take(&mut metric.value)),
+                MetricKind::Gauge => host.set_metric(id, metric.value),
             }
-            gauge.id = gauge
-                .id
-                .or_else(|| host.define_metric(MetricKind::Gauge, name).ok());
-            if let Some(id) = gauge.id {
-                host.set_metric(id, gauge.value);
-                gauge.changed = false;
-            }
+            metric.changed = false;
         }
+    }
+
+    /// The metric with this name, a new one if there is none; there always is one.
+    fn of(&mut self, kind: MetricKind, name: &str) -> Option<&mut Metric> {
+        let place = match self.places.get(name) {
+            Some(place) => *place,
+            None => {
+                let place = self.list.len();
+                self.places.insert(name.to_owned(), place);
+                let name = name.to_owned();
+                self.list.push(Metric {
+                    kind,
+                    name,
+                    id: None,
+                    value: 0,
+                    changed: true,
+                });
+                place
+            }
+        };
+        self.list.get_mut(place)
     }
 }

@@ -29,12 +29,14 @@ const PATROL: Duration = Duration::from_secs(1);
 pub struct Refresher {
     config: Rc<Config>,
     index: BTreeMap<String, usize>,
-    kept: BTreeMap<usize, Kept>,
+    /// By the index of the app.
+    kept: Vec<Option<Box<Kept>>>,
     /// When each kept app is due; `Millis(0)` for those that somebody waits for.
     schedule: BTreeSet<(Millis, usize)>,
-    calls: BTreeMap<u32, usize>,
+    /// Calls on their way, with the index of the app.
+    calls: Vec<(u32, usize)>,
     /// Apps whose holder looked dead, and since when: one look is not enough after a pause of the whole process.
-    suspects: BTreeMap<usize, Millis>,
+    suspects: Vec<Option<Millis>>,
     next_patrol: Millis,
 }
 
@@ -48,20 +50,19 @@ struct Kept {
 impl Refresher {
     /// A refresher for the apps of `config` that have a secret.
     pub fn new(config: Rc<Config>) -> Refresher {
-        let index = config
-            .apps
-            .iter()
-            .enumerate()
-            .filter(|(_, app)| !app.secrets.is_empty())
-            .map(|(n, app)| (app.appid.clone(), n))
-            .collect();
+        let mut index = BTreeMap::new();
+        for (n, app) in config.apps.iter().enumerate() {
+            if !app.secrets.is_empty() {
+                index.insert(app.appid.clone(), n);
+            }
+        }
         Refresher {
-            config,
             index,
-            kept: BTreeMap::new(),
+            kept: config.apps.iter().map(|_| None).collect(),
             schedule: BTreeSet::new(),
-            calls: BTreeMap::new(),
-            suspects: BTreeMap::new(),
+            calls: Vec::new(),
+            suspects: vec![None; config.apps.len()],
+            config,
             next_patrol: Millis(0),
         }
     }
@@ -87,7 +88,7 @@ impl Refresher {
     ) {
         let now = host.now();
         if let Some(app) = self.index.get(appid).copied() {
-            if let Some(kept) = self.kept.get_mut(&app) {
+            if let Some(kept) = of_app(&mut self.kept, app) {
                 if !kept.machine.is_refreshing() && kept.machine.next_wakeup() <= now {
                     self.schedule.remove(&(kept.due, app));
                     kept.due = Millis(0);
@@ -115,7 +116,7 @@ impl Refresher {
 
     /// Gives all leases up without a word: the slot was lost.
     pub fn step_down(&mut self) {
-        self.kept.clear();
+        self.kept.fill_with(|| None);
         self.schedule.clear();
         self.calls.clear();
     }
@@ -124,14 +125,13 @@ impl Refresher {
         let now = host.now();
         while let Some((due, app)) = self.schedule.first().copied() {
             let is_lost_reply = self
-                .kept
-                .get(&app)
+                .kept(app)
                 .is_some_and(|kept| kept.machine.is_refreshing());
             if due > now || (self.calls.len() >= MOST_CALLS && !is_lost_reply) {
                 return;
             }
             if is_lost_reply {
-                self.calls.retain(|_, called| *called != app);
+                self.calls.retain(|(_, called)| *called != app);
             }
             self.drive(host, slot, metrics, app, Event::Timer, None);
             // Whatever happened, the app must not stay at the front unchanged.
@@ -155,7 +155,7 @@ impl Refresher {
         let Some(entry) = config.apps.get(app) else {
             return;
         };
-        let Some(kept) = self.kept.get_mut(&app) else {
+        let Some(kept) = of_app(&mut self.kept, app) else {
             return;
         };
         let commands = kept.machine.handle(event, &moment(host));
@@ -181,14 +181,23 @@ impl Refresher {
         self.reschedule(app);
     }
 
+    fn kept(&self, app: usize) -> Option<&Kept> {
+        self.kept.get(app)?.as_deref()
+    }
+
     fn reschedule(&mut self, app: usize) {
-        if let Some(kept) = self.kept.get_mut(&app) {
+        if let Some(kept) = of_app(&mut self.kept, app) {
             let due = kept.machine.next_wakeup();
             self.schedule.remove(&(kept.due, app));
             kept.due = due;
             self.schedule.insert((due, app));
         }
     }
+}
+
+/// What is kept of an app; not a method, so that other fields can be borrowed meanwhile.
+fn of_app(kept: &mut [Option<Box<Kept>>], app: usize) -> Option<&mut Kept> {
+    kept.get_mut(app)?.as_deref_mut()
 }
 
 fn moment<H: Host>(host: &H) -> Moment {

@@ -13,9 +13,22 @@ use crate::host::Flow;
 /// The contexts of this virtual machine.
 #[derive(Default)]
 struct Vm {
-    roots: BTreeMap<u32, Option<Root>>,
+    /// Those that have a configuration; one or two.
+    roots: Vec<(u32, Root)>,
     /// Which root a stream belongs to.
     streams: BTreeMap<u32, u32>,
+}
+
+impl Vm {
+    fn root(&mut self, id: u32) -> Option<&mut Root> {
+        let (_, root) = self.roots.iter_mut().find(|(known, _)| *known == id)?;
+        Some(root)
+    }
+
+    fn remove_root(&mut self, id: u32) -> Option<Root> {
+        let place = self.roots.iter().position(|(known, _)| *known == id)?;
+        Some(self.roots.swap_remove(place).1)
+    }
 }
 
 thread_local! {
@@ -31,13 +44,13 @@ fn with_vm<T>(otherwise: T, act: impl FnOnce(&mut Vm) -> T) -> T {
 }
 
 fn with_root<T>(id: u32, otherwise: T, act: impl FnOnce(&mut Root) -> T) -> T {
-    with_vm(None, |vm| Some(act(vm.roots.get_mut(&id)?.as_mut()?))).unwrap_or(otherwise)
+    with_vm(None, |vm| Some(act(vm.root(id)?))).unwrap_or(otherwise)
 }
 
 fn with_stream(id: u32, act: impl FnOnce(&mut Injector) -> Flow) -> u32 {
     let flow = with_vm(None, |vm| {
-        let root = vm.streams.get(&id)?;
-        Some(act(vm.roots.get_mut(root)?.as_mut()?.injector.as_mut()?))
+        let root = *vm.streams.get(&id)?;
+        Some(act(vm.root(root)?.injector.as_mut()?))
     });
     flow.unwrap_or(Flow::Continue) as u32
 }
@@ -53,9 +66,8 @@ pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
 #[no_mangle]
 pub extern "C" fn proxy_on_context_create(id: u32, root: u32) {
     with_vm((), |vm| {
-        if root == 0 {
-            vm.roots.insert(id, None);
-        } else {
+        // A root comes into being when it is configured.
+        if root != 0 {
             vm.streams.insert(id, root);
         }
     });
@@ -64,9 +76,10 @@ pub extern "C" fn proxy_on_context_create(id: u32, root: u32) {
 #[no_mangle]
 pub extern "C" fn proxy_on_configure(id: u32, _size: usize) -> u32 {
     with_vm(0, |vm| {
+        vm.remove_root(id);
         let root = Root::configure(&Envoy, id);
         let is_good = root.is_some();
-        vm.roots.insert(id, root);
+        vm.roots.extend(root.map(|root| (id, root)));
         u32::from(is_good)
     })
 }
@@ -115,14 +128,10 @@ pub extern "C" fn proxy_on_response_body(id: u32, _size: usize, end: u32) -> u32
 pub extern "C" fn proxy_on_delete(id: u32) {
     with_vm((), |vm| {
         if let Some(root) = vm.streams.remove(&id) {
-            if let Some(injector) = vm
-                .roots
-                .get_mut(&root)
-                .and_then(|root| root.as_mut()?.injector.as_mut())
-            {
+            if let Some(injector) = vm.root(root).and_then(|root| root.injector.as_mut()) {
                 injector.handle_end(id);
             }
-        } else if let Some(Some(mut root)) = vm.roots.remove(&id) {
+        } else if let Some(mut root) = vm.remove_root(id) {
             root.handle_end(&Envoy);
         }
     });

@@ -30,9 +30,10 @@ impl Refresher {
         call: u32,
         headers: usize,
     ) {
-        let Some(app) = self.calls.remove(&call) else {
+        let Some(place) = self.calls.iter().position(|(id, _)| *id == call) else {
             return;
         };
+        let (_, app) = self.calls.swap_remove(place);
         let result = if headers == 0 {
             Err(Failure::Unreachable("connection failed or was reset"))
         } else {
@@ -108,7 +109,7 @@ impl Refresher {
         };
         match host.call(&callout) {
             Ok(id) => {
-                self.calls.insert(id, app);
+                self.calls.push((id, app));
                 Ok(())
             }
             // The cluster is not there yet, or the call failed before it left: nothing is on its way.

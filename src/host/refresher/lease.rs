@@ -25,16 +25,17 @@ impl Refresher {
                 && record.holder != slot.me
                 && holder_lives(host, &record.holder, now);
             match judge(&record, &slot.me, alive, now) {
-                Claim::Mine if self.kept.contains_key(&app) => {}
+                Claim::Mine if self.kept(app).is_some() => {}
                 Claim::Theirs => {
-                    self.suspects.remove(&app);
+                    self.suspect(app, None);
                     self.drop_app(app);
                 }
                 Claim::Mine | Claim::Free => {
-                    let since = *self.suspects.entry(app).or_insert(now);
+                    let since = self.suspects.get(app).copied().flatten().unwrap_or(now);
+                    self.suspect(app, Some(since));
                     // A standby gives the singleton, or a process that was paused, one more round to show itself.
                     if slot.me.primary || now.since(since) >= PATROL {
-                        self.suspects.remove(&app);
+                        self.suspect(app, None);
                         self.take_lease(host, slot, app, &appid, &record, cas);
                     }
                 }
@@ -69,21 +70,26 @@ impl Refresher {
         self.drop_app(app);
         self.schedule.insert((due, app));
         let generation = machine.generation();
-        self.kept.insert(
-            app,
-            Kept {
+        if let Some(place) = self.kept.get_mut(app) {
+            *place = Some(Box::new(Kept {
                 machine,
                 term: taken.term,
                 due,
                 generation,
-            },
-        );
+            }));
+        }
+    }
+
+    fn suspect(&mut self, app: usize, since: Option<Millis>) {
+        if let Some(place) = self.suspects.get_mut(app) {
+            *place = since;
+        }
     }
 
     pub(super) fn drop_app(&mut self, app: usize) {
-        if let Some(kept) = self.kept.remove(&app) {
+        if let Some(kept) = self.kept.get_mut(app).and_then(Option::take) {
             self.schedule.remove(&(kept.due, app));
-            self.calls.retain(|_, called| *called != app);
+            self.calls.retain(|(_, called)| *called != app);
         }
     }
 
@@ -95,7 +101,7 @@ impl Refresher {
         app: usize,
         entry: &App,
     ) -> bool {
-        let Some(kept) = self.kept.get(&app) else {
+        let Some(kept) = self.kept(app) else {
             return false;
         };
         let mut state = AppRecord::default();
@@ -131,7 +137,7 @@ impl Refresher {
         change: impl FnOnce(&mut AppRecord),
     ) -> Result<(), HostError> {
         let (mut record, cas) = read(host, &entry.appid);
-        let term = self.kept.get(&app).map(|kept| kept.term);
+        let term = self.kept(app).map(|kept| kept.term);
         if record.holder != slot.me || Some(record.term) != term {
             return Err(HostError::CasMismatch);
         }

@@ -2,7 +2,7 @@
 
 use log::{info, warn};
 
-use super::Refresher;
+use super::{of_app, Refresher};
 use crate::config::App;
 use crate::host::metrics::Metrics;
 use crate::time::Millis;
@@ -19,7 +19,7 @@ impl Refresher {
         failure: Option<&Failure>,
         now: Millis,
     ) {
-        let Some(kept) = self.kept.get_mut(&app) else {
+        let Some(kept) = of_app(&mut self.kept, app) else {
             return;
         };
         kept.generation = kept.machine.generation();
@@ -66,8 +66,8 @@ impl Refresher {
     }
 
     pub(super) fn gauge(&self, metrics: &mut Metrics, now: Millis) {
-        for (app, kept) in &self.kept {
-            let Some(entry) = self.config.apps.get(*app) else {
+        for (kept, entry) in self.kept.iter().zip(&self.config.apps) {
+            let Some(kept) = kept else {
                 continue;
             };
             let left = kept
@@ -75,11 +75,11 @@ impl Refresher {
                 .serve(now)
                 .map_or(0, |token| token.deadline.since(now).as_secs());
             metrics.set(
-                &format!("wechat_token_remaining_seconds.app={}", entry.name),
+                &["wechat_token_remaining_seconds.app=", &entry.name].concat(),
                 left,
             );
             metrics.set(
-                &format!("wechat_token_generation.app={}", entry.name),
+                &["wechat_token_generation.app=", &entry.name].concat(),
                 kept.machine.generation().0,
             );
         }
