@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
-# Builds dist/fake-wechat as one static program, so that any container image can carry it, whatever C library that has.
-# Needs what `tools/setup.sh build` sets up.
+# Builds dist/fake-wechat, the fake WeChat as one static program that runs in any container image (envoy/docker-compose.yaml).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# Named also where it is this machine's own: without --target the flags would reach the procedural macros, which cannot be static.
-target=$(rustc -vV | sed -n 's/^host: //p')
-RUSTFLAGS="-C target-feature=+crt-static" cargo build --quiet --locked --release -p support --bin fake-wechat --target "$target"
+target=$(uname -m)-unknown-linux-musl
+libdir=$(rustc --print target-libdir --target "$target")
+if [[ ! -d $libdir ]]; then
+    command -v rustup >/dev/null || {
+        echo "Rust's target $target is missing: install Rust with rustup (https://rustup.rs), then run 'rustup target add $target'" >&2
+        exit 1
+    }
+    rustup target add "$target"
+fi
+cargo build --quiet --locked --release --package support --bin fake-wechat --target "$target"
 mkdir -p dist
-cp "${CARGO_TARGET_DIR:-target}/$target/release/fake-wechat" dist/.fake-wechat.new
-mv dist/.fake-wechat.new dist/fake-wechat
-printf 'dist/fake-wechat: %s bytes\n' "$(stat -c %s dist/fake-wechat)"
+install -m 755 "${CARGO_TARGET_DIR:-target}/$target/release/fake-wechat" dist/fake-wechat

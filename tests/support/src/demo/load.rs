@@ -29,7 +29,7 @@ pub(crate) struct Load {
 /// What the callers saw.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    /// Answers with status 200 and errcode 0.
+    /// Answers with status 200 and no errcode but 0.
     pub(crate) good: u64,
     /// Everything else.
     pub(crate) failed: u64,

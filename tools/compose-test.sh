@@ -1,0 +1,171 @@
+#!/usr/bin/env bash
+# Starts envoy/docker-compose.yaml, as it is shipped, on a real container engine and runs the demo's checks through it.
+#
+# Needs dist/wechat-token.wasm and .tools/envoy (make compose-test sees to both). As root it also installs and starts Docker where
+# there is none, in folders of its own; what it started it stops, and what it made in somebody else's Docker it removes. Where no
+# registry is reached, a stand-in for the Envoy image is made from Debian's base system and the official binary.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+readonly ENVOY=.tools/envoy/1.40.0/envoy
+readonly COMPOSE_FILE_SHIPPED=envoy/docker-compose.yaml
+readonly PROJECT=wechat-token-test
+readonly STATE=$PWD/.tools/docker
+
+work=$(mktemp -d)
+dockerd_pid=
+made_image=
+compose=()
+
+say() { printf 'compose-test: %s\n' "$*"; }
+
+die() {
+    printf 'compose-test: %s\n' "$*" >&2
+    exit 1
+}
+
+has() { command -v "$1" >/dev/null 2>&1; }
+
+# Waits until a command succeeds: seconds, command.
+wait_for() {
+    local end=$((SECONDS + $1))
+    shift
+    until "$@" >/dev/null 2>&1; do
+        ((SECONDS < end)) || return 1
+        read -r -t 0.2 <> <(:) || true
+    done
+}
+
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+# Everything that was started ends here, whatever happened before; a failure to clean up hides no other one.
+tear_down() {
+    local status=$?
+    trap - EXIT
+    if [[ ${#compose[@]} -gt 0 ]]; then
+        if [[ $status -ne 0 ]]; then
+            "${compose[@]}" logs --tail 40 || true
+        fi
+        "${compose[@]}" down --volumes --timeout 2 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
+    fi
+    if [[ -n $made_image && -z $dockerd_pid ]]; then
+        docker image rm "$made_image" >/dev/null || true
+    fi
+    if [[ -n $dockerd_pid ]]; then
+        kill "$dockerd_pid" 2>/dev/null || true
+        wait_for 30 gone "$dockerd_pid" || kill -9 "$dockerd_pid" 2>/dev/null || true
+    fi
+    rm -rf "$work"
+    exit "$status"
+}
+trap tear_down EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+need_package() {
+    local command=$1 package=$2
+    has "$command" && return
+    has apt-get || die "$command is missing: install it with your system's packages (Debian and Ubuntu call the package $package)"
+    [[ $EUID -eq 0 ]] || die "$command is missing: run 'sudo apt-get install $package'"
+    say "apt-get install $package"
+    {
+        apt-get update || true
+        DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$package"
+    } >"$work/apt.log" 2>&1 || { tail -n 20 "$work/apt.log" >&2; }
+    has "$command" || die "$command could not be installed: run 'apt-get install $package'"
+}
+
+need_docker() {
+    if has docker && docker info >/dev/null 2>&1; then
+        return
+    fi
+    [[ $EUID -eq 0 ]] || die "no Docker answers: start it, or run this as root"
+    need_package dockerd docker.io
+    # The package may have started it.
+    docker info >/dev/null 2>&1 && return
+    say "starting dockerd"
+    mkdir -p "$STATE"
+    export DOCKER_HOST=unix://$work/docker.sock
+    dockerd --host "$DOCKER_HOST" --data-root "$STATE" --exec-root "$work/exec" --pidfile "$work/dockerd.pid" --bridge none \
+        >"$work/dockerd.log" 2>&1 &
+    dockerd_pid=$!
+    wait_for 60 docker info || { tail -n 20 "$work/dockerd.log" >&2 && die "dockerd does not start: see above"; }
+}
+
+need_compose() {
+    local command=(docker compose)
+    if ! docker compose version >/dev/null 2>&1; then
+        need_package docker-compose docker-compose
+        command=(docker-compose)
+    fi
+    compose=("${command[@]}" --project-name "$PROJECT" --file "$COMPOSE_FILE_SHIPPED")
+}
+
+# Pulls an image or, where no registry is reached, makes one that has an Envoy in the same place.
+need_image() {
+    local image=$1 root=$work/root suite
+    docker image inspect "$image" >/dev/null 2>&1 && return
+    if timeout 120 docker pull --quiet "$image" >"$work/pull.log" 2>&1; then
+        return
+    fi
+    say "no registry gives $image ($(tail -n 1 "$work/pull.log" | cut -c1-100)): making a stand-in"
+    [[ $EUID -eq 0 ]] || die "a stand-in needs debootstrap as root: pull $image where a registry is reached, or run this as root"
+    need_package debootstrap debootstrap
+    # shellcheck source=/dev/null
+    suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+    debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" >"$work/debootstrap.log" 2>&1 ||
+        { tail -n 20 "$work/debootstrap.log" >&2 && die "debootstrap failed: see above"; }
+    install -m 755 "$ENVOY" "$root/usr/local/bin/envoy"
+    tar -C "$root" -c . | docker import - "$image" >/dev/null
+    made_image=$image
+    rm -rf "$root"
+}
+
+# The port, or a free one where it is taken.
+port() {
+    python3 - "$1" <<'PYTHON'
+import socket, sys
+for port in (int(sys.argv[1]), 0):
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        print(listener.getsockname()[1])
+        break
+PYTHON
+}
+
+[[ -f dist/wechat-token.wasm ]] || die "dist/wechat-token.wasm is missing: run 'make build'"
+[[ -x $ENVOY ]] || die "$ENVOY is missing: run 'tools/setup.sh test'"
+tools/build-fake-wechat.sh
+cargo build --quiet --locked --release --package support --bin demo
+
+need_docker
+need_compose
+for image in $("${compose[@]}" config | sed -n 's/^ *image: //p' | sort -u); do
+    need_image "$image"
+done
+
+# Variables of the compose file.
+WECHAT_PORT=$(port 10000)
+METRICS_PORT=$(port 9902)
+CONTROL_PORT=$(port 8081)
+export WECHAT_PORT METRICS_PORT CONTROL_PORT
+say "starting $COMPOSE_FILE_SHIPPED"
+# What an interrupted run left.
+"${compose[@]}" down --volumes --timeout 2 >"$work/up.log" 2>&1 || true
+"${compose[@]}" up --detach >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2 && die "the compose file does not start: see above"; }
+
+restart=$(printf '%q ' "${compose[@]}" restart --timeout 1 envoy)
+"${CARGO_TARGET_DIR:-target}/release/demo" \
+    --against "http://127.0.0.1:$WECHAT_PORT" --control "http://127.0.0.1:$CONTROL_PORT" \
+    --admin "http://127.0.0.1:$METRICS_PORT" \
+    --restart "$restart>/dev/null 2>&1"
+
+# The secret must be in nobody's log, and the access log must be there.
+"${compose[@]}" logs --no-color envoy >"$work/envoy.log" 2>&1
+! grep -q the-secret-of-the-demo "$work/envoy.log" || die "the secret is in Envoy's log"
+grep -q '"GET /cgi-bin/get_api_domain_ip HTTP/1.1" 200' "$work/envoy.log" || die "no access log, or not with the caller's path"
+say "all checks held through the compose file"
