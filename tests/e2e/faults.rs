@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use support::wechat::{Action, FakeWeChat, Fault};
 
-use crate::world::{plan, APPID, NEWEST, SECRET};
+use crate::world::{plan, APPID, NEWEST, SECRET, SOON};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_each_transient_fault_the_waiting_caller_gets_its_answer() {
@@ -37,10 +37,7 @@ async fn after_each_transient_fault_the_waiting_caller_gets_its_answer() {
             answer.text(),
             world.envoy.logs()
         );
-        assert!(
-            world.envoy.logs().contains("event=refresh_failed"),
-            "{name}"
-        );
+        world.envoy.wait_for_log("event=refresh_failed", SOON).await;
         world.fake.report().assert_clean();
     }
 }
@@ -86,12 +83,9 @@ async fn a_fatal_errcode_answers_waiting_callers_at_once_with_its_reason() {
             answer.elapsed
         );
         assert_eq!(world.fake.report().business_calls, 0, "{code}");
-        let log = format!("event=refresh_failed app={APPID} errcode={code}");
-        assert!(
-            world.envoy.logs().contains(&log),
-            "{code}: {}",
-            world.envoy.logs()
-        );
+        // The workers are told before the line is written.
+        let line = format!("event=refresh_failed app={APPID} errcode={code}");
+        world.envoy.wait_for_log(&line, SOON).await;
     }
 }
 
