@@ -22,7 +22,7 @@ use crate::host::view::View;
 use crate::host::{Flow, Headers, Host};
 use crate::record::{app_key, AppRecord};
 use crate::reply::Rejection;
-use crate::rewrite::{inject, redact, scan, CallerTokens, Scan};
+use crate::rewrite::{inject, redact, scan, strip, CallerTokens, Scan};
 use crate::route::{Passed, Route, Routes};
 use crate::time::Millis;
 use crate::token::Generation;
@@ -102,6 +102,9 @@ impl Injector {
                 self.counts.add_passed(reason);
                 if reason != Passed::OtherHost && scan.carries_secret() {
                     self.note_original_path(host, &scan);
+                }
+                if reason == Passed::CallerToken {
+                    self.forget_app_name(host, &scan);
                 }
                 Flow::Continue
             }
@@ -255,6 +258,15 @@ impl Injector {
             self.counts.add(app, Count::Resent);
         }
         Flow::Continue
+    }
+
+    /// A request goes on without our token; what told us its app is not WeChat's to see.
+    fn forget_app_name<H: Host>(&mut self, host: &H, path: &Scan<'_>) {
+        strip(path, &mut self.scratch);
+        if self.scratch != path.raw() {
+            let _ = host.set_header(Headers::Request, ":path", &self.scratch);
+        }
+        let _ = host.remove_header(Headers::Request, APPID_HEADER);
     }
 
     /// Keeps tokens and secrets out of access logs and traces, which prefer this header to the path.

@@ -44,6 +44,17 @@ async fn what_takes_no_token_arrives_as_it_was_sent() {
             "{path} arrived as {target}"
         );
     }
+    let named = format!("/cgi-bin/echo?from_appid={APPID}&access_token=the-callers-own");
+    world.get(&named, &[("x-wechat-appid", APPID)]).await;
+    let call = world.fake.calls(1).pop().unwrap();
+    assert!(!call.target.contains("from_appid"), "{}", call.target);
+    assert!(
+        call.headers
+            .iter()
+            .all(|(name, _)| name != "x-wechat-appid"),
+        "{:?}",
+        call.headers
+    );
     let report = world.fake.report();
     assert_eq!(report.violations_total, 0, "{:?}", report.violations);
 }

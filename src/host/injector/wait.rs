@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use log::{error, warn};
 
-use super::{Injector, APPID_HEADER};
+use super::Injector;
 use crate::config::OnUnavailable;
 use crate::host::slot::tell;
 use crate::host::stream::Stream;
 use crate::host::{Flow, Headers, Host};
 use crate::message::Message;
 use crate::reply::Rejection;
-use crate::rewrite::{scan, strip, Scan};
+use crate::rewrite::{scan, Scan};
 use crate::time::Millis;
 use crate::token::Generation;
 use crate::waiters::Waiter;
@@ -37,9 +37,7 @@ impl Injector {
             if path.carries_secret() {
                 self.note_original_path(host, path);
             }
-            strip(path, &mut self.scratch);
-            let _ = host.set_header(Headers::Request, ":path", &self.scratch);
-            let _ = host.remove_header(Headers::Request, APPID_HEADER);
+            self.forget_app_name(host, path);
             self.streams.insert(stream, Stream::Done);
             return Flow::Continue;
         }
