@@ -289,8 +289,15 @@ impl Refresher {
         attempt: crate::token::Attempt,
     ) -> Result<(), Fetch> {
         let until = host.now().after(self.config.call_timeout);
-        self.write(host, slot, app, entry, |record| record.in_flight_until = until)
-            .map_err(|_| Fetch::LeaseLost)?;
+        let machine = self.kept.get(&app).map(|kept| &kept.machine);
+        self.write(host, slot, app, entry, |record| {
+            // A refresh by rejection has used up its limit; were this holder to die now, the next one must know.
+            if let Some(machine) = machine {
+                machine.store(record);
+            }
+            record.in_flight_until = until;
+        })
+        .map_err(|_| Fetch::LeaseLost)?;
         let (Some(secret), Some(upstream)) =
             (entry.secrets.get(attempt.secret), self.config.upstreams.get(attempt.upstream))
         else {
