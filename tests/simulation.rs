@@ -26,6 +26,8 @@ mod plan;
 mod process;
 #[path = "simulation/rng.rs"]
 mod rng;
+#[path = "simulation/traffic.rs"]
+mod traffic;
 #[path = "simulation/wechat.rs"]
 mod wechat;
 #[path = "simulation/world.rs"]
@@ -43,7 +45,7 @@ use world::World;
 /// Seeds by default.
 const SEEDS: u64 = 2_000;
 /// A planted bug must show within so many seeds.
-const SEEDS_FOR_A_BUG: u64 = 500;
+const SEEDS_FOR_A_BUG: u64 = 2_000;
 
 #[test]
 fn nothing_that_must_never_happen_happens_under_any_seed() {
@@ -103,6 +105,7 @@ fn each_planted_bug_is_caught() {
         (Mutation::NoInFlightMark, "in flight"),
         (Mutation::NoGenerationCheck, "never rejected is refreshed"),
         (Mutation::NoRejectionLimit, "more refreshes than one"),
+        (Mutation::LimitForgotten, "more refreshes than one"),
         (Mutation::OtherAppsToken, "of another app"),
         (Mutation::ExpiryIgnored, "expire"),
         (Mutation::NoDeadlines, "still waits"),

@@ -38,6 +38,7 @@ impl SimHost<'_> {
                     record.holder = holder;
                 }
             }
+            Some(Mutation::LimitForgotten) => record.rejected_not_before = Millis(0),
             Some(Mutation::NoInFlightMark) => record.in_flight_until = Millis(0),
             Some(Mutation::ExpiryIgnored) => {
                 if let Some(token) = &mut record.token {

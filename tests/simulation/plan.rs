@@ -33,6 +33,8 @@ pub enum Mutation {
     NoGenerationCheck,
     /// Rejections cause refreshes more often than the limit allows.
     NoRejectionLimit,
+    /// Whoever takes a lease over knows nothing of the limit that its last holder used up.
+    LimitForgotten,
     /// The record of the other app is read.
     OtherAppsToken,
     /// Tokens are believed to live longer than they do.
@@ -140,7 +142,7 @@ impl Setup {
                 rng.between(0, 400)
             },
             preempt: 15,
-            request_every: rng.between(150, 350),
+            request_every: rng.between(250, 500),
             faults,
         }
     }
