@@ -43,7 +43,7 @@ pub struct Options {
     #[arg(long, default_value_t = 11)]
     rounds: usize,
     /// Requests in a round
-    #[arg(long, default_value_t = 60_000)]
+    #[arg(long, default_value_t = 40_000)]
     requests: u64,
     /// A smoke test: 3 rounds of 3,000 requests and one repetition of the rest; its numbers mean nothing
     #[arg(long)]

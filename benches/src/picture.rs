@@ -63,14 +63,14 @@ fn paint(
         HPos::Left,
     )?;
     let mut x = LEFT;
-    for (answer, colour) in Answer::ALL.into_iter().zip(OTHERS) {
+    for (answer, colour) in Answer::JUDGED.into_iter().zip(OTHERS) {
         area.draw(&Rectangle::new([(x, 74), (x + 12, 86)], colour.filled()))?;
         text(area, answer.title(), (x + 18, 80), 13, &FAINT, HPos::Left)?;
         x += 130;
     }
     let values = rows
         .iter()
-        .flat_map(|row| Answer::ALL.map(|answer| added(results, answer, *row)));
+        .flat_map(|row| Answer::JUDGED.map(|answer| added(results, answer, *row)));
     let most = values.flatten().fold(f64::EPSILON, f64::max);
     let room = f64::from(i32::try_from(WIDTH)? - LEFT - RIGHT);
     let mut y = TOP;
@@ -83,7 +83,7 @@ fn paint(
             &INK,
             HPos::Right,
         )?;
-        for (index, answer) in Answer::ALL.into_iter().enumerate() {
+        for (index, answer) in Answer::JUDGED.into_iter().enumerate() {
             let Some(ratios) = found(results, answer, *row) else {
                 continue;
             };

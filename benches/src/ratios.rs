@@ -24,7 +24,8 @@ use crate::{progress, Options};
 /// Connections of the load.
 const CONNECTIONS: u64 = 8;
 
-/// The answers that are measured: the same body, once as text and once as JSON, at which a watching filter looks.
+/// The answers that are measured: the same body under three names. WeChat sends errors as JSON and as text, so the
+/// plugin looks at both; the Lua filter looks at JSON only; at a picture neither looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
@@ -32,6 +33,8 @@ pub enum Answer {
     Plain,
     /// `application/json`.
     Json,
+    /// `image/png`.
+    Image,
 }
 
 /// The section's results.
@@ -85,14 +88,17 @@ impl Ratios {
 }
 
 impl Answer {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Plain, Self::Json];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Json, Self::Image];
+    /// Those that have a target and stand in the headline.
+    pub const JUDGED: [Self; 2] = [Self::Plain, Self::Json];
 
     /// How tables call it.
     pub fn title(self) -> &'static str {
         match self {
             Self::Plain => "plain answers",
             Self::Json => "JSON answers",
+            Self::Image => "pictures",
         }
     }
 
@@ -100,6 +106,7 @@ impl Answer {
         match self {
             Self::Plain => "/cgi-bin/plain/user/get?next_openid=oFakeOpenId0001&lang=zh_CN",
             Self::Json => "/cgi-bin/json/user/get?next_openid=oFakeOpenId0001&lang=zh_CN",
+            Self::Image => "/cgi-bin/image/user/get?next_openid=oFakeOpenId0001&lang=zh_CN",
         }
     }
 }
@@ -118,7 +125,7 @@ pub struct Subject<K> {
     pub all: Vec<f64>,
 }
 
-/// Measures every row with both answers.
+/// Measures every row with every answer.
 pub async fn measure(bed: &Bed, options: &Options) -> Result<Ratios> {
     let fake = bed.fake(1).await;
     let mut envoys: Vec<(Row, Envoy)> = Vec::new();

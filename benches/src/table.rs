@@ -42,7 +42,7 @@ pub fn headline(results: &Results) -> String {
         let row = results.ratios.as_ref()?.row(answer, Row::Plugin)?;
         Some(format!("{:.2}× on {}", row.all.to_lua?, answer.title()))
     };
-    let parts: Vec<String> = Answer::ALL.into_iter().filter_map(part).collect();
+    let parts: Vec<String> = Answer::JUDGED.into_iter().filter_map(part).collect();
     if parts.is_empty() {
         return "The plugin beside the Lua filter: not measured in this run".to_owned();
     }
@@ -122,7 +122,9 @@ fn write_ratios(page: &mut String, ratios: &Ratios) -> fmt::Result {
          The least of all rounds counts; \"added\" is a row's least less plain Envoy's. All CPU (user and kernel) is \
          measured exactly, and every row makes the same system calls, so what is added is the filter's. User CPU leaves \
          the kernel out, but the kernel tells user from system time by samples, and counts part of a filter's work as \
-         its own. The Lua filter is [inject.lua](../lua/inject.lua), with a constant for a token; \
+         its own. The Lua filter is [inject.lua](../lua/inject.lua), with a constant for a token. \
+         The plugin looks for \
+         errors in text and in JSON (WeChat sends both), the Lua filter in JSON only, and neither in pictures. \
          `header_mutation` and `credential_injector` add a constant too, without any check, and `credential_injector` \
          can only set a header.",
     )?;
