@@ -60,8 +60,14 @@ struct Counts {
     replies: BTreeMap<&'static str, u64>,
 }
 
-const PASSED: [&str; 6] =
-    ["other_host", "token_free", "foreign_token", "caller_token", "excluded", "unavailable"];
+const PASSED: [&str; 6] = [
+    "other_host",
+    "token_free",
+    "foreign_token",
+    "caller_token",
+    "excluded",
+    "unavailable",
+];
 
 struct Watch {
     is_on: bool,
@@ -75,7 +81,12 @@ impl Injector {
         let apps = config.apps.len();
         let mut injector = Injector {
             routes: Routes::new(&config),
-            index: config.apps.iter().enumerate().map(|(n, app)| (app.appid.clone(), n)).collect(),
+            index: config
+                .apps
+                .iter()
+                .enumerate()
+                .map(|(n, app)| (app.appid.clone(), n))
+                .collect(),
             views: std::iter::repeat_with(View::default).take(apps).collect(),
             streams: BTreeMap::new(),
             waiters: Waiters::new(config.wait.max_requests),
@@ -88,7 +99,11 @@ impl Injector {
             },
             seen_epoch: 0,
             ticks: 0,
-            watch: Watch { is_on: config.watch, is_proven: false, blind: 0 },
+            watch: Watch {
+                is_on: config.watch,
+                is_proven: false,
+                blind: 0,
+            },
             scratch: Vec::new(),
             config,
         };
@@ -105,7 +120,8 @@ impl Injector {
         let authority = if self.routes.any_host() {
             Vec::new()
         } else {
-            host.header(Headers::Request, ":authority").unwrap_or_default()
+            host.header(Headers::Request, ":authority")
+                .unwrap_or_default()
         };
         let Some(path) = host.header(Headers::Request, ":path") else {
             return Flow::Continue;
@@ -114,9 +130,14 @@ impl Injector {
         let scan = scan(&path);
         let views = &self.views;
         let is_own = |app: usize, token: &[u8]| {
-            views.get(app).is_some_and(|view| view.generation_of(token).is_some())
+            views
+                .get(app)
+                .is_some_and(|view| view.generation_of(token).is_some())
         };
-        match self.routes.decide(&authority, &scan, appid.as_deref(), is_own) {
+        match self
+            .routes
+            .decide(&authority, &scan, appid.as_deref(), is_own)
+        {
             Route::Pass(reason) => {
                 self.count_passed(reason as usize);
                 if reason != Passed::OtherHost && scan.carries_secret() {
@@ -140,7 +161,10 @@ impl Injector {
             let length = host.header(Headers::Response, "content-length");
             // WeChat sends its errors with status 200, so the status tells nothing and is not read.
             if worth_looking(b"200", kind.as_deref(), length.as_deref()) {
-                next = Stream::Held { carried, since_tick: self.ticks };
+                next = Stream::Held {
+                    carried,
+                    since_tick: self.ticks,
+                };
             }
         }
         self.streams.insert(stream, next);
@@ -218,9 +242,9 @@ impl Injector {
             return Flow::Continue;
         };
         let earlier = match scan.caller_tokens() {
-            CallerTokens::Values => {
-                scan.token_values().find_map(|value| view.generation_of(&value))
-            }
+            CallerTokens::Values => scan
+                .token_values()
+                .find_map(|value| view.generation_of(&value)),
             CallerTokens::None | CallerTokens::Empty => None,
         };
         // Envoy sends the request again. Other retries carry our token too, but theirs was not rejected.
@@ -255,7 +279,18 @@ impl Injector {
             return self.give_up(host, stream, app, scan, now, false);
         }
         let deadline = now.after(self.config.wait.timeout);
-        if self.waiters.park(stream, Waiter { app, deadline, newer_than }).is_err() {
+        if self
+            .waiters
+            .park(
+                stream,
+                Waiter {
+                    app,
+                    deadline,
+                    newer_than,
+                },
+            )
+            .is_err()
+        {
             return if view.live.is_some() {
                 self.put_token(host, stream, app, scan, true)
             } else {
@@ -283,10 +318,17 @@ impl Injector {
             return Flow::Continue;
         };
         inject(scan, token.value.expose(), &mut self.scratch);
-        if host.set_header(Headers::Request, ":path", &self.scratch).is_err() {
+        if host
+            .set_header(Headers::Request, ":path", &self.scratch)
+            .is_err()
+        {
             return self.reply(host, stream, Some(app), Rejection::Internal, None);
         }
-        let carried = Carried { app, generation: view.generation, is_resend };
+        let carried = Carried {
+            app,
+            generation: view.generation,
+            is_resend,
+        };
         self.note_original_path(host, scan);
         let _ = host.remove_header(Headers::Request, APPID_HEADER);
         self.streams.insert(stream, Stream::Injected(carried));
@@ -309,7 +351,10 @@ impl Injector {
                 redact(&original, &mut self.scratch);
             }
         }
-        if host.set_header(Headers::Request, ORIGINAL_PATH, &self.scratch).is_err() {
+        if host
+            .set_header(Headers::Request, ORIGINAL_PATH, &self.scratch)
+            .is_err()
+        {
             warn!("event=original_path_not_set");
         }
     }
@@ -324,7 +369,11 @@ impl Injector {
         now: Millis,
         has_waited: bool,
     ) -> Flow {
-        let pass = self.config.apps.get(app).is_some_and(|app| app.on_unavailable == OnUnavailable::Pass);
+        let pass = self
+            .config
+            .apps
+            .get(app)
+            .is_some_and(|app| app.on_unavailable == OnUnavailable::Pass);
         if pass {
             self.count_passed(PASSED.len() - 1);
             if path.carries_secret() {
@@ -339,9 +388,9 @@ impl Injector {
         let trouble = self.views.get(app).and_then(|view| view.trouble);
         let retry = trouble.map(|trouble| trouble.retry_at.since(now));
         let rejection = match trouble {
-            Some(trouble) if trouble.open && trouble.errcode.is_some() => {
-                Rejection::Refused { errcode: trouble.errcode }
-            }
+            Some(trouble) if trouble.open && trouble.errcode.is_some() => Rejection::Refused {
+                errcode: trouble.errcode,
+            },
             Some(trouble) if trouble.open || has_waited => Rejection::Unavailable,
             _ => Rejection::WaitTimeout,
         };
@@ -358,15 +407,24 @@ impl Injector {
     ) -> Flow {
         *self.counts.replies.entry(rejection.reason()).or_default() += 1;
         self.streams.insert(stream, Stream::Done);
-        let status = match app.and_then(|app| self.config.apps.get(app)).map(|app| app.on_unavailable) {
+        let status = match app
+            .and_then(|app| self.config.apps.get(app))
+            .map(|app| app.on_unavailable)
+        {
             Some(OnUnavailable::Fail(status)) => status,
             Some(OnUnavailable::Pass) | None => 503,
         };
         let reply = rejection.reply(status, retry_after);
-        let headers: Vec<(&str, &str)> =
-            reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let headers: Vec<(&str, &str)> = reply
+            .headers
+            .iter()
+            .map(|(name, value)| (*name, value.as_str()))
+            .collect();
         if let Err(problem) = host.local_reply(reply.status, &headers, reply.body.as_bytes()) {
-            error!("event=local_reply_failed reason={} problem=\"{problem}\"", rejection.reason());
+            error!(
+                "event=local_reply_failed reason={} problem=\"{problem}\"",
+                rejection.reason()
+            );
         }
         Flow::HoldAll
     }
@@ -396,9 +454,18 @@ impl Injector {
         host.focus(stream);
         let path = host.header(Headers::Request, ":path").unwrap_or_default();
         let scan = scan(&path);
-        let has_token = self.views.get(waiter.app).is_some_and(|view| view.live.is_some());
+        let has_token = self
+            .views
+            .get(waiter.app)
+            .is_some_and(|view| view.live.is_some());
         let flow = if has_token {
-            self.put_token(host, stream, waiter.app, &scan, waiter.newer_than > Generation(0))
+            self.put_token(
+                host,
+                stream,
+                waiter.app,
+                &scan,
+                waiter.newer_than > Generation(0),
+            )
         } else {
             self.give_up(host, stream, waiter.app, &scan, now, true)
         };
@@ -418,10 +485,22 @@ impl Injector {
         if let (Some(holder), Some(app)) = (view.holder, self.config.apps.get(carried.app)) {
             if carried.generation == view.generation && view.settled < carried.generation {
                 let generation = carried.generation;
-                tell(host, holder.slot, &Message::Rejected { appid: app.appid.clone(), generation }.encode());
+                tell(
+                    host,
+                    holder.slot,
+                    &Message::Rejected {
+                        appid: app.appid.clone(),
+                        generation,
+                    }
+                    .encode(),
+                );
             }
         }
-        if !carried.is_resend && host.set_header(Headers::Response, RETRY_HEADER, b"1").is_err() {
+        if !carried.is_resend
+            && host
+                .set_header(Headers::Response, RETRY_HEADER, b"1")
+                .is_err()
+        {
             warn!("event=answer_not_marked");
         }
     }
@@ -434,7 +513,10 @@ impl Injector {
             view.is_wanted = true;
             let appid = entry.appid.clone();
             let message = if view.live.is_some() {
-                Message::Rejected { appid, generation: view.rejected }
+                Message::Rejected {
+                    appid,
+                    generation: view.rejected,
+                }
             } else {
                 Message::Want { appid }
             };
@@ -489,7 +571,9 @@ impl Injector {
         let (Some(view), Some(entry)) = (self.views.get_mut(app), self.config.apps.get(app)) else {
             return;
         };
-        let record = host.shared(&app_key(&entry.appid)).and_then(|(bytes, _)| AppRecord::decode(&bytes));
+        let record = host
+            .shared(&app_key(&entry.appid))
+            .and_then(|(bytes, _)| AppRecord::decode(&bytes));
         if let Some(record) = record {
             view.apply(&record, now);
         }
@@ -517,11 +601,17 @@ impl Injector {
         }
         for (count, reason) in self.counts.passed.iter_mut().zip(PASSED) {
             if *count > 0 {
-                metrics.add(&format!("wechat_token_passed_total.reason={reason}"), std::mem::take(count));
+                metrics.add(
+                    &format!("wechat_token_passed_total.reason={reason}"),
+                    std::mem::take(count),
+                );
             }
         }
         for (reason, count) in std::mem::take(&mut self.counts.replies) {
-            metrics.add(&format!("wechat_token_local_replies_total.reason={reason}"), count);
+            metrics.add(
+                &format!("wechat_token_local_replies_total.reason={reason}"),
+                count,
+            );
         }
     }
 }

@@ -79,7 +79,13 @@ impl Refresher {
     }
 
     /// Somebody waits for an app's first token: it goes to the front.
-    pub fn handle_want<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics, appid: &str) {
+    pub fn handle_want<H: Host>(
+        &mut self,
+        host: &H,
+        slot: &Slot,
+        metrics: &mut Metrics,
+        appid: &str,
+    ) {
         let now = host.now();
         if let Some(app) = self.index.get(appid).copied() {
             if let Some(kept) = self.kept.get_mut(&app) {
@@ -135,11 +141,21 @@ impl Refresher {
         };
         match result {
             Ok(grant) => {
-                let event = Event::Granted { token: grant.token, expires_in: grant.expires_in };
+                let event = Event::Granted {
+                    token: grant.token,
+                    expires_in: grant.expires_in,
+                };
                 self.drive(host, slot, metrics, app, event, None);
             }
             Err(failure) => {
-                self.drive(host, slot, metrics, app, Event::Failed(&failure), Some(&failure));
+                self.drive(
+                    host,
+                    slot,
+                    metrics,
+                    app,
+                    Event::Failed(&failure),
+                    Some(&failure),
+                );
             }
         }
         self.start_due(host, slot, metrics);
@@ -154,8 +170,11 @@ impl Refresher {
 
     /// Takes the leases that are free and leaves those that were lost.
     fn patrol<H: Host>(&mut self, host: &H, slot: &Slot, now: Millis) {
-        let apps: Vec<(String, usize)> =
-            self.index.iter().map(|(appid, app)| (appid.clone(), *app)).collect();
+        let apps: Vec<(String, usize)> = self
+            .index
+            .iter()
+            .map(|(appid, app)| (appid.clone(), *app))
+            .collect();
         for (appid, app) in apps {
             let (record, cas) = read(host, &appid);
             let alive = record.term != 0
@@ -189,7 +208,10 @@ impl Refresher {
         cas: Cas,
     ) {
         let taken = take(record, &slot.me);
-        if host.set_shared(&app_key(appid), &taken.encode(), cas).is_err() {
+        if host
+            .set_shared(&app_key(appid), &taken.encode(), cas)
+            .is_err()
+        {
             return;
         }
         let Some(entry) = self.config.apps.get(app) else {
@@ -203,7 +225,15 @@ impl Refresher {
         self.drop_app(app);
         self.schedule.insert((due, app));
         let generation = machine.generation();
-        self.kept.insert(app, Kept { machine, term: taken.term, due, generation });
+        self.kept.insert(
+            app,
+            Kept {
+                machine,
+                term: taken.term,
+                due,
+                generation,
+            },
+        );
     }
 
     fn drop_app(&mut self, app: usize) {
@@ -216,8 +246,10 @@ impl Refresher {
     fn start_due<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {
         let now = host.now();
         while let Some((due, app)) = self.schedule.first().copied() {
-            let is_lost_reply =
-                self.kept.get(&app).is_some_and(|kept| kept.machine.is_refreshing());
+            let is_lost_reply = self
+                .kept
+                .get(&app)
+                .is_some_and(|kept| kept.machine.is_refreshing());
             if due > now || (self.calls.len() >= MOST_CALLS && !is_lost_reply) {
                 return;
             }
@@ -257,7 +289,9 @@ impl Refresher {
                         return;
                     }
                 }
-                Command::Report(report) => self.report(metrics, app, entry, report, failure, host.now()),
+                Command::Report(report) => {
+                    self.report(metrics, app, entry, report, failure, host.now())
+                }
                 Command::Fetch(attempt) => match self.fetch(host, slot, app, entry, attempt) {
                     Ok(()) => {}
                     Err(Fetch::LeaseLost) => return self.drop_app(app),
@@ -298,9 +332,10 @@ impl Refresher {
             record.in_flight_until = until;
         })
         .map_err(|_| Fetch::LeaseLost)?;
-        let (Some(secret), Some(upstream)) =
-            (entry.secrets.get(attempt.secret), self.config.upstreams.get(attempt.upstream))
-        else {
+        let (Some(secret), Some(upstream)) = (
+            entry.secrets.get(attempt.secret),
+            self.config.upstreams.get(attempt.upstream),
+        ) else {
             return Err(Fetch::NotSent);
         };
         let call = token_call(entry.token_api, &entry.appid, secret);
@@ -310,7 +345,11 @@ impl Refresher {
             (":authority", upstream.authority.as_str()),
             ("accept", "application/json"),
         ];
-        headers.extend(call.headers.iter().map(|(name, value)| (*name, value.as_str())));
+        headers.extend(
+            call.headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str())),
+        );
         let callout = Callout {
             cluster: &upstream.cluster,
             headers: &headers,
@@ -324,7 +363,9 @@ impl Refresher {
             }
             // The cluster is not there yet, or the call failed before it left: nothing is on its way.
             Err(_) => {
-                let _ = self.write(host, slot, app, entry, |record| record.in_flight_until = Millis(0));
+                let _ = self.write(host, slot, app, entry, |record| {
+                    record.in_flight_until = Millis(0)
+                });
                 Err(Fetch::NotSent)
             }
         }
@@ -390,7 +431,10 @@ impl Refresher {
         };
         kept.generation = kept.machine.generation();
         let generation = kept.generation;
-        let left = kept.machine.serve(now).map_or(0, |token| token.deadline.since(now).as_secs());
+        let left = kept
+            .machine
+            .serve(now)
+            .map_or(0, |token| token.deadline.since(now).as_secs());
         let name = &entry.name;
         let wait = kept.machine.next_wakeup().since(now).as_secs();
         let result = match report {
@@ -404,7 +448,9 @@ impl Refresher {
             }
             Report::Failed => {
                 let why = failure.map(ToString::to_string).unwrap_or_default();
-                warn!("event=refresh_failed app={name} {why} old_token_lives_s={left} retry_s={wait}");
+                warn!(
+                    "event=refresh_failed app={name} {why} old_token_lives_s={left} retry_s={wait}"
+                );
                 "failed"
             }
             Report::RejectedRefresh => {
@@ -420,7 +466,10 @@ impl Refresher {
                 "budget_spent"
             }
         };
-        metrics.add(&format!("wechat_token_refreshes_total.app={name}.result={result}"), 1);
+        metrics.add(
+            &format!("wechat_token_refreshes_total.app={name}.result={result}"),
+            1,
+        );
     }
 
     fn gauge(&self, metrics: &mut Metrics, now: Millis) {
@@ -428,8 +477,14 @@ impl Refresher {
             let Some(entry) = self.config.apps.get(*app) else {
                 continue;
             };
-            let left = kept.machine.serve(now).map_or(0, |token| token.deadline.since(now).as_secs());
-            metrics.set(&format!("wechat_token_remaining_seconds.app={}", entry.name), left);
+            let left = kept
+                .machine
+                .serve(now)
+                .map_or(0, |token| token.deadline.since(now).as_secs());
+            metrics.set(
+                &format!("wechat_token_remaining_seconds.app={}", entry.name),
+                left,
+            );
             metrics.set(
                 &format!("wechat_token_generation.app={}", entry.name),
                 kept.machine.generation().0,
@@ -444,7 +499,11 @@ enum Fetch {
 }
 
 fn moment<H: Host>(host: &H) -> Moment {
-    Moment { now: host.now(), wall: host.wall(), sample: Sample(host.random()) }
+    Moment {
+        now: host.now(),
+        wall: host.wall(),
+        sample: Sample(host.random()),
+    }
 }
 
 /// An app's record, an empty one if there is none; a record of another version counts as none.
