@@ -153,6 +153,10 @@ impl Injector {
         for app in self.waiters.apps() {
             self.read(host, app, now);
             self.release(host, app, now);
+            // What was just read may have served them all.
+            if self.waiters.of_app(app).is_empty() {
+                continue;
+            }
             if let Some(view) = self.views.get_mut(app) {
                 view.is_wanted = false;
             }

@@ -79,8 +79,13 @@ impl Refresher {
         attempt: Attempt,
     ) -> Result<(), Fetch> {
         let until = host.now().after(self.config.call_timeout);
+        let machine = self.kept.get(&app).map(|kept| &kept.machine);
         self.write(host, slot, app, entry, |record| {
-            record.in_flight_until = until
+            // A refresh by rejection has used up its limit; were this holder to die now, the next one must know.
+            if let Some(machine) = machine {
+                machine.store(record);
+            }
+            record.in_flight_until = until;
         })
         .map_err(|_| Fetch::LeaseLost)?;
         let (Some(secret), Some(upstream)) = (
