@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub(crate) use self::node::quoted;
 use self::raw::RawConfig;
 use crate::json::Node;
 use crate::secret::Secret;

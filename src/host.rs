@@ -1,6 +1,6 @@
 //! The border between the rules and Envoy: what the contexts need from their host, as a trait.
 //!
-//! `abi` (compiled for the .wasm only) is the one implementation that speaks to Envoy; tests drive the same contexts with a simulated host. Host
+//! `abi` is the one implementation that speaks to Envoy; tests drive the same contexts with a simulated host. Host
 //! statuses stop here as [`HostError`]; none of the methods can panic.
 
 use std::fmt;

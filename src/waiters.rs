@@ -21,11 +21,13 @@ pub struct Waiter {
 pub struct Full;
 
 /// All requests of one worker that wait.
+///
+/// The types inside are chosen so that maps and sets share their code with others in the .wasm.
 #[derive(Debug)]
 pub struct Waiters {
     capacity: usize,
-    by_stream: BTreeMap<u32, Waiter>,
-    by_app: BTreeSet<(usize, u32)>,
+    by_stream: BTreeMap<u32, Box<Waiter>>,
+    by_app: BTreeSet<(u64, u32)>,
     by_deadline: BTreeSet<(Millis, u32)>,
 }
 
@@ -46,8 +48,8 @@ impl Waiters {
         if self.by_stream.len() >= self.capacity {
             return Err(Full);
         }
-        self.by_stream.insert(stream, waiter);
-        self.by_app.insert((waiter.app, stream));
+        self.by_stream.insert(stream, Box::new(waiter));
+        self.by_app.insert((waiter.app as u64, stream));
         self.by_deadline.insert((waiter.deadline, stream));
         Ok(())
     }
@@ -55,16 +57,16 @@ impl Waiters {
     /// Removes a request: it goes on, or its caller hung up.
     pub fn leave(&mut self, stream: u32) -> Option<Waiter> {
         let waiter = self.by_stream.remove(&stream)?;
-        self.by_app.remove(&(waiter.app, stream));
+        self.by_app.remove(&(waiter.app as u64, stream));
         self.by_deadline.remove(&(waiter.deadline, stream));
-        Some(waiter)
+        Some(*waiter)
     }
 
     /// The requests that wait for `app`, oldest first.
     pub fn of_app(&self, app: usize) -> Vec<(u32, Waiter)> {
         self.by_app
-            .range((app, 0)..=(app, u32::MAX))
-            .filter_map(|(_, stream)| Some((*stream, *self.by_stream.get(stream)?)))
+            .range((app as u64, 0)..=(app as u64, u32::MAX))
+            .filter_map(|(_, stream)| Some((*stream, **self.by_stream.get(stream)?)))
             .collect()
     }
 
@@ -72,13 +74,13 @@ impl Waiters {
     pub fn overdue(&self, now: Millis) -> Vec<(u32, Waiter)> {
         self.by_deadline
             .range(..=(now, u32::MAX))
-            .filter_map(|(_, stream)| Some((*stream, *self.by_stream.get(stream)?)))
+            .filter_map(|(_, stream)| Some((*stream, **self.by_stream.get(stream)?)))
             .collect()
     }
 
     /// The apps that somebody waits for, each once, by index.
     pub fn apps(&self) -> Vec<usize> {
-        let mut apps: Vec<usize> = self.by_app.iter().map(|(app, _)| *app).collect();
+        let mut apps: Vec<usize> = self.by_app.iter().map(|(app, _)| *app as usize).collect();
         apps.dedup();
         apps
     }

@@ -270,7 +270,11 @@ fn whole(value: &Node) -> Option<i64> {
 
 /// The id behind `rid: `, as in `invalid ip 1.2.3.4, not in whitelist rid: 5f1a2b3c-0a1b2c3d-4e5f6a7b`.
 fn rid(errmsg: &str) -> Option<String> {
-    let (_, behind) = errmsg.rsplit_once("rid:")?;
+    let at = errmsg
+        .as_bytes()
+        .windows(4)
+        .rposition(|part| part == b"rid:")?;
+    let behind = errmsg.get(at + 4..)?;
     let rid: String = behind
         .trim_start()
         .chars()

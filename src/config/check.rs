@@ -194,7 +194,13 @@ fn without_secret(error: ConfigError) -> ConfigError {
     };
     match key {
         "env" | "value" => error,
-        "" => ConfigError::new(item, error.problem.replace(OBJECT_FORM, SECRET_FORM)),
+        "" => {
+            let problem = match error.problem.strip_suffix(OBJECT_FORM) {
+                Some(found) => [found, SECRET_FORM].concat(),
+                None => error.problem,
+            };
+            ConfigError::new(item, problem)
+        }
         _ => ConfigError::new(
             item,
             format!("has a field that is not known (not shown); allowed: {SECRET_FORM}"),

@@ -136,7 +136,7 @@ impl Rule for ExactPath {
 }
 
 fn host_fault(text: &str) -> Option<&'static str> {
-    if text.contains("://") {
+    if text.as_bytes().windows(3).any(|part| part == b"://") {
         return Some("has a scheme");
     }
     if text.contains(['/', '?', '#']) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::{error, info, warn};
 
-use crate::config::{Config, Role};
+use crate::config::{quoted, Config, Role};
 use crate::host::injector::Injector;
 use crate::host::metrics::Metrics;
 use crate::host::refresher::Refresher;
@@ -40,7 +40,8 @@ impl Root {
             "refresher" => Role::Refresher,
             "injector" => Role::Injector,
             _ => {
-                error!("event=config_refused problem=\"root_id: {name:?} is unknown; allowed: refresher, injector\"");
+                let name = quoted(&name);
+                error!("event=config_refused problem=\"root_id: {name} is unknown; allowed: refresher, injector\"");
                 return None;
             }
         };

@@ -79,7 +79,11 @@ impl Refresher {
         attempt: Attempt,
     ) -> Result<(), Fetch> {
         let until = host.now().after(self.config.call_timeout);
-        let machine = self.kept.get(&app).map(|kept| &kept.machine);
+        let machine = self
+            .kept
+            .get(app)
+            .and_then(Option::as_ref)
+            .map(|kept| &kept.machine);
         self.write(host, slot, app, entry, |record| {
             // A refresh by rejection has used up its limit; were this holder to die now, the next one must know.
             if let Some(machine) = machine {
