@@ -121,12 +121,13 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The run of a seed: at least 3 faults.
-    pub fn draw(rng: &mut Rng) -> Setup {
+    /// The run of a seed: at least 3 faults, and with a planted bug more of those that make it show soon.
+    pub fn draw(rng: &mut Rng, mutation: Option<Mutation>) -> Setup {
         let count = 3 + rng.index(6);
         let mut faults: Vec<_> = (0..count)
             .map(|_| (rng.between(FAULTS_FROM, FAULTS_TO), draw_fault(rng)))
             .collect();
+        faults.extend(mutation.into_iter().flat_map(provoke));
         faults.sort_by_key(|(at, _)| *at);
         let life = rng.between(24, 30) * 1_000;
         Setup {
@@ -175,6 +176,55 @@ impl Setup {
         })
         .to_string()
         .into_bytes()
+    }
+}
+
+/// Tokens revoked again and again, messages that come late once more, holders that die.
+fn provoke(mutation: Mutation) -> Vec<(u64, Fault)> {
+    let revoked = (0..6).flat_map(|n| {
+        let at = 15_000 + n * 11_000;
+        [
+            (at, Fault::Revoke { app: 0 }),
+            (at + 300, Fault::Revoke { app: 1 }),
+        ]
+    });
+    match mutation {
+        Mutation::NoRejectionLimit => revoked.collect(),
+        Mutation::NoGenerationCheck => {
+            let double = Fault::Double {
+                span: 60_000,
+                late: 40_000,
+            };
+            revoked.take(2).chain([(14_000, double)]).collect()
+        }
+        Mutation::LimitForgotten => {
+            let worker = |worker| Fault::TrapWorker { worker };
+            let traps = [
+                (17_000, Fault::TrapRefresher),
+                (28_000, worker(0)),
+                (39_000, worker(1)),
+            ];
+            revoked.chain(traps).collect()
+        }
+        Mutation::NoInFlightMark => {
+            let late = Fault::TokenCalls {
+                span: 60_000,
+                how: TokenFault::Late,
+            };
+            (0..6)
+                .map(|n| {
+                    (
+                        12_000 + n * 10_000,
+                        Fault::Stall {
+                            vm: WORKERS,
+                            span: 6_000,
+                        },
+                    )
+                })
+                .chain([(10_000, late)])
+                .collect()
+        }
+        _ => Vec::new(),
     }
 }
 

@@ -28,7 +28,7 @@ impl World {
     /// Runs a seed to its end; the error says which rule was broken, and when.
     pub fn run(seed: u64, mutation: Option<Mutation>) -> Result<Seen, String> {
         let mut rng = Rng::new(seed);
-        let setup = Setup::draw(&mut rng);
+        let setup = Setup::draw(&mut rng, mutation);
         let world = World {
             process: RefCell::new(Process::new(setup, rng, mutation)),
             roots: RefCell::default(),
