@@ -34,7 +34,7 @@ use crate::row::Row;
 
 /// Measures the plugin side by side with plain Envoy, a no-op Wasm filter, a Lua filter and native filters.
 ///
-/// It needs two cores that nothing else uses, h2load and taskset, the Envoy of `make setup` and the .wasm of
+/// It needs two cores that nothing else uses, h2load and taskset, the Envoy of `make bench` and the .wasm of
 /// `make build`. It writes latest.json, README.md and bench.svg.
 #[derive(Clone, Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
