@@ -94,10 +94,18 @@ impl Injector {
                 .get(app)
                 .is_some_and(|view| view.generation_of(token).is_some())
         };
-        match self
+        let route = self
             .routes
-            .decide(&authority, &scan, appid.as_deref(), is_own)
-        {
+            .decide(&authority, &scan, appid.as_deref(), is_own);
+        // Each call of the host costs about a microsecond: a header that is not there is not removed.
+        let names_app = matches!(
+            route,
+            Route::Inject { .. } | Route::Pass(Passed::CallerToken)
+        );
+        if names_app && appid.is_some() {
+            let _ = host.remove_header(Headers::Request, APPID_HEADER);
+        }
+        match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);
                 if reason != Passed::OtherHost && scan.carries_secret() {
@@ -251,7 +259,6 @@ impl Injector {
             is_resend,
         };
         self.note_original_path(host, scan);
-        let _ = host.remove_header(Headers::Request, APPID_HEADER);
         self.streams.insert(stream, Stream::Injected(carried));
         self.counts.add(app, Count::Injected);
         if is_resend {
@@ -260,13 +267,12 @@ impl Injector {
         Flow::Continue
     }
 
-    /// A request goes on without our token; what told us its app is not WeChat's to see.
+    /// A request goes on without our token; the parameter that named its app is not WeChat's to see.
     fn forget_app_name<H: Host>(&mut self, host: &H, path: &Scan<'_>) {
         strip(path, &mut self.scratch);
         if self.scratch != path.raw() {
             let _ = host.set_header(Headers::Request, ":path", &self.scratch);
         }
-        let _ = host.remove_header(Headers::Request, APPID_HEADER);
     }
 
     /// Keeps tokens and secrets out of access logs and traces, which prefer this header to the path.
