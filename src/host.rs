@@ -6,10 +6,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use self::headers::HeaderMap;
 use crate::time::{Millis, UnixMillis};
 
 #[cfg(target_arch = "wasm32")]
 pub mod abi;
+pub mod headers;
 pub mod injector;
 pub mod metrics;
 pub mod refresher;
@@ -116,8 +118,8 @@ pub trait Host {
 
     /// Makes the following calls act on this context until the callback ends or another one is named.
     fn focus(&self, context: u32);
-    /// A header of the stream in focus.
-    fn header(&self, map: Headers, name: &str) -> Option<Vec<u8>>;
+    /// The headers of the stream in focus, or of the callout's answer.
+    fn headers(&self, map: Headers) -> HeaderMap;
     /// Sets a header of the stream in focus.
     fn set_header(&self, map: Headers, name: &str, value: &[u8]) -> Result<(), HostError>;
     /// Removes a header of the stream in focus.

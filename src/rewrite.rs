@@ -37,7 +37,7 @@ pub struct Scan<'a> {
     caller_tokens: CallerTokens,
     has_foreign_token: bool,
     carries_secret: bool,
-    from_appid: FromAppid<'a>,
+    from_appid: NamedApp<'a>,
 }
 
 /// Whether a path carries `access_token` parameters.
@@ -51,15 +51,26 @@ pub enum CallerTokens {
     Values,
 }
 
-/// What the `from_appid` parameters say.
+/// Which app the caller names, in `from_appid` parameters or `x-wechat-appid` headers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FromAppid<'a> {
+pub enum NamedApp<'a> {
     /// There is none.
     Absent,
     /// One value, decoded, possibly empty and possibly written more than once.
     One(Cow<'a, [u8]>),
     /// Several different values.
     Conflict,
+}
+
+impl<'a> NamedApp<'a> {
+    /// One more value was found.
+    pub fn add(&mut self, value: Cow<'a, [u8]>) {
+        match self {
+            NamedApp::Absent => *self = NamedApp::One(value),
+            NamedApp::One(known) if *known != value => *self = NamedApp::Conflict,
+            NamedApp::One(_) | NamedApp::Conflict => {}
+        }
+    }
 }
 
 /// Reads `path`, the value of `:path`: once, allocating only for a percent-encoded `from_appid`.
@@ -77,7 +88,7 @@ pub fn scan(path: &[u8]) -> Scan<'_> {
         caller_tokens: CallerTokens::None,
         has_foreign_token: false,
         carries_secret: false,
-        from_appid: FromAppid::Absent,
+        from_appid: NamedApp::Absent,
     };
     if has_query {
         for param in Params::new(path, path_end + 1) {
@@ -113,12 +124,7 @@ impl<'a> Scan<'a> {
 
     fn note_from_appid(&mut self, value: &'a [u8]) {
         self.has_more_to_edit = true;
-        let value = decode(value);
-        match &self.from_appid {
-            FromAppid::Absent => self.from_appid = FromAppid::One(value),
-            FromAppid::One(known) if *known != value => self.from_appid = FromAppid::Conflict,
-            FromAppid::One(_) | FromAppid::Conflict => {}
-        }
+        self.from_appid.add(decode(value));
     }
 
     /// The whole `:path` as it was given.
@@ -155,7 +161,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What the `from_appid` parameters say.
-    pub fn from_appid(&self) -> &FromAppid<'a> {
+    pub fn from_appid(&self) -> &NamedApp<'a> {
         &self.from_appid
     }
 
@@ -216,7 +222,7 @@ pub fn inject(scan: &Scan<'_>, token: &str, out: &mut Vec<u8>) {
 pub fn strip(scan: &Scan<'_>, out: &mut Vec<u8>) {
     out.clear();
     out.reserve(scan.raw.len());
-    if scan.from_appid == FromAppid::Absent {
+    if scan.from_appid == NamedApp::Absent {
         out.extend_from_slice(scan.raw);
         return;
     }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use crate::config::{CallerToken, Config, Hosts};
 use crate::reply::Rejection;
-use crate::rewrite::{escape, CallerTokens, FromAppid, Scan};
+use crate::rewrite::{escape, CallerTokens, NamedApp, Scan};
 
 /// What becomes of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,18 +91,12 @@ impl Routes {
         }
     }
 
-    /// Whether every host is ours, so that `:authority` need not be read.
-    pub fn any_host(&self) -> bool {
-        self.hosts.is_none()
-    }
-
     /// The index in the configuration of the app with this appid.
     pub fn app(&self, appid: &[u8]) -> Option<usize> {
         self.apps.get(appid).copied()
     }
 
-    /// Decides about a request with this `:authority` (ignored if [`Routes::any_host`]), this `:path` and this
-    /// `x-wechat-appid`. `is_own(app, token)` says whether `token` is one that we gave out for `app`, now or before:
+    /// Decides about a request with this `:authority`, this `:path` and these `x-wechat-appid` headers. `is_own(app, token)` says whether `token` is one that we gave out for `app`, now or before:
     /// a request that Envoy sends again carries the first attempt's.
     ///
     /// The first attempt has also removed what named the app, so a token of ours names it as well.
@@ -110,7 +104,7 @@ impl Routes {
         &self,
         authority: &[u8],
         scan: &Scan<'_>,
-        appid_header: Option<&[u8]>,
+        header: &NamedApp<'_>,
         is_own: impl Fn(usize, &[u8]) -> bool,
     ) -> Route {
         if !self.is_our_host(authority) {
@@ -126,7 +120,7 @@ impl Routes {
             return Route::Pass(Passed::ForeignToken);
         }
         let has_token = scan.caller_tokens() == CallerTokens::Values;
-        let app = match self.named_app(scan.from_appid(), appid_header) {
+        let app = match self.named_app(scan.from_appid(), header) {
             Err(rejection) => return Route::Refuse(rejection),
             Ok(Some(app)) => app,
             Ok(None) => {
@@ -167,17 +161,18 @@ impl Routes {
     /// it comes from a template that was not filled in.
     fn named_app(
         &self,
-        from_appid: &FromAppid<'_>,
-        appid_header: Option<&[u8]>,
+        query: &NamedApp<'_>,
+        header: &NamedApp<'_>,
     ) -> Result<Option<usize>, Rejection> {
-        let appid: &[u8] = match (appid_header, from_appid) {
-            (None, FromAppid::Absent) => return Ok(None),
-            (_, FromAppid::Conflict) => return Err(Rejection::AppConflict),
-            (Some(header), FromAppid::One(query)) if header != query.as_ref() => {
+        let appid = match (header, query) {
+            (NamedApp::Absent, NamedApp::Absent) => return Ok(None),
+            (NamedApp::Conflict, _) | (_, NamedApp::Conflict) => {
                 return Err(Rejection::AppConflict)
             }
-            (Some(appid), _) => appid,
-            (None, FromAppid::One(appid)) => appid,
+            (NamedApp::One(header), NamedApp::One(query)) if header != query => {
+                return Err(Rejection::AppConflict)
+            }
+            (NamedApp::One(appid), _) | (NamedApp::Absent, NamedApp::One(appid)) => appid,
         };
         self.app(appid).map(Some).ok_or(Rejection::UnknownApp)
     }

@@ -9,6 +9,7 @@ pub mod callbacks;
 
 use std::time::Duration;
 
+use crate::host::headers::HeaderMap;
 use crate::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
 use crate::time::{millis, Millis, UnixMillis};
 
@@ -31,13 +32,7 @@ extern "C" {
         data: *mut *mut u8,
         out: *mut usize,
     ) -> u32;
-    fn proxy_get_header_map_value(
-        map: u32,
-        key: *const u8,
-        size: usize,
-        data: *mut *mut u8,
-        out: *mut usize,
-    ) -> u32;
+    fn proxy_get_header_map_pairs(map: u32, data: *mut *mut u8, out: *mut usize) -> u32;
     fn proxy_replace_header_map_value(
         map: u32,
         key: *const u8,
@@ -164,10 +159,10 @@ impl Host for Envoy {
         unsafe { proxy_set_effective_context(context) };
     }
 
-    fn header(&self, map: Headers, name: &str) -> Option<Vec<u8>> {
-        received(|data, size| unsafe {
-            proxy_get_header_map_value(number(map), name.as_ptr(), name.len(), data, size)
-        })
+    fn headers(&self, map: Headers) -> HeaderMap {
+        let bytes =
+            received(|data, size| unsafe { proxy_get_header_map_pairs(number(map), data, size) });
+        HeaderMap::from_bytes(bytes.unwrap_or_default())
     }
 
     fn set_header(&self, map: Headers, name: &str, value: &[u8]) -> Result<(), HostError> {
@@ -205,7 +200,7 @@ impl Host for Envoy {
         body: &[u8],
     ) -> Result<(), HostError> {
         const DETAILS: &str = "wechat_token";
-        let headers = serialize(headers);
+        let headers = HeaderMap::encode(headers);
         checked(unsafe {
             proxy_send_local_response(
                 u32::from(status),
@@ -260,8 +255,8 @@ impl Host for Envoy {
     }
 
     fn call(&self, callout: &Callout<'_>) -> Result<u32, HostError> {
-        let headers = serialize(callout.headers);
-        let trailers = serialize(&[]);
+        let headers = HeaderMap::encode(callout.headers);
+        let trailers = HeaderMap::encode::<&str, &str>(&[]);
         let mut id = 0;
         checked(unsafe {
             proxy_http_call(
@@ -332,23 +327,6 @@ fn number(map: Headers) -> u32 {
 
 fn short(value: u64) -> u32 {
     u32::try_from(value).unwrap_or(u32::MAX)
-}
-
-/// Header maps cross the border as: count, then all lengths, then all texts, each with a zero byte behind it.
-fn serialize(map: &[(&str, &str)]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    bytes.extend_from_slice(&short(map.len() as u64).to_le_bytes());
-    for (name, value) in map {
-        bytes.extend_from_slice(&short(name.len() as u64).to_le_bytes());
-        bytes.extend_from_slice(&short(value.len() as u64).to_le_bytes());
-    }
-    for (name, value) in map {
-        for text in [name, value] {
-            bytes.extend_from_slice(text.as_bytes());
-            bytes.push(0);
-        }
-    }
-    bytes
 }
 
 struct Logger;

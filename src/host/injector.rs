@@ -14,22 +14,21 @@ use log::warn;
 
 use self::answer::Watch;
 use self::counts::{Count, Counts};
+use self::wait::Wait;
 use crate::config::Config;
 use crate::host::metrics::Metrics;
 use crate::host::slot::epoch;
-use crate::host::stream::{Carried, Stream};
+use crate::host::stream::{Carried, Request, Stream, APPID_HEADER, ORIGINAL_PATH};
 use crate::host::view::View;
 use crate::host::{Flow, Headers, Host};
 use crate::record::{app_key, AppRecord};
 use crate::reply::Rejection;
-use crate::rewrite::{inject, redact, scan, strip, CallerTokens, Scan};
+use crate::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp, Scan};
 use crate::route::{Passed, Route, Routes};
 use crate::time::Millis;
 use crate::token::Generation;
 use crate::waiters::{Waiter, Waiters};
 
-const APPID_HEADER: &str = "x-wechat-appid";
-const ORIGINAL_PATH: &str = "x-envoy-original-path";
 /// Waiting requests make themselves heard again after so many ticks: the first message may have been lost.
 const REPEAT_TICKS: u64 = 4;
 
@@ -75,56 +74,59 @@ impl Injector {
         injector
     }
 
-    /// The request's headers have come.
-    pub fn handle_request<H: Host>(&mut self, host: &H, stream: u32) -> Flow {
-        let authority = if self.routes.any_host() {
-            Vec::new()
-        } else {
-            host.header(Headers::Request, ":authority")
-                .unwrap_or_default()
+    /// A stream begins.
+    pub fn handle_begin(&mut self, stream: u32) {
+        self.streams.insert(stream, Stream::Untouched);
+    }
+
+    /// The request's headers have come; `None` if the stream did not begin here.
+    pub fn handle_request<H: Host>(&mut self, host: &H, stream: u32) -> Option<Flow> {
+        if !self.streams.contains_key(&stream) {
+            return None;
+        }
+        let headers = host.headers(Headers::Request);
+        let Some(request) = Request::read(stream, &headers) else {
+            return Some(Flow::Continue);
         };
-        let Some(path) = host.header(Headers::Request, ":path") else {
-            return Flow::Continue;
-        };
-        let appid = host.header(Headers::Request, APPID_HEADER);
-        let scan = scan(&path);
         let views = &self.views;
         let is_own = |app: usize, token: &[u8]| {
             views
                 .get(app)
                 .is_some_and(|view| view.generation_of(token).is_some())
         };
-        let route = self
-            .routes
-            .decide(&authority, &scan, appid.as_deref(), is_own);
+        let route =
+            self.routes
+                .decide(request.authority, &request.path, &request.named_app, is_own);
         // Each call of the host costs about a microsecond: a header that is not there is not removed.
         let names_app = matches!(
             route,
             Route::Inject { .. } | Route::Pass(Passed::CallerToken)
         );
-        if names_app && appid.is_some() {
+        if names_app && request.named_app != NamedApp::Absent {
             let _ = host.remove_header(Headers::Request, APPID_HEADER);
         }
-        match route {
+        Some(match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);
-                if reason != Passed::OtherHost && scan.carries_secret() {
-                    self.note_original_path(host, &scan);
+                if reason != Passed::OtherHost && request.path.carries_secret() {
+                    self.note_original_path(host, &request);
                 }
                 if reason == Passed::CallerToken {
-                    self.forget_app_name(host, &scan);
+                    self.forget_app_name(host, &request.path);
                 }
                 Flow::Continue
             }
             Route::Refuse(rejection) => self.reply(host, stream, None, rejection, None),
-            Route::Inject { app } => self.serve(host, stream, app, &scan),
-        }
+            Route::Inject { app } => self.serve(host, app, &request),
+        })
     }
 
-    /// The request is over, or its caller hung up.
-    pub fn handle_end(&mut self, stream: u32) {
-        self.waiters.leave(stream);
-        self.streams.remove(&stream);
+    /// The request is over, or its caller hung up; `None` if the stream did not begin here.
+    pub fn handle_end(&mut self, stream: u32) -> Option<()> {
+        if self.streams.remove(&stream)? == Stream::Parked {
+            self.waiters.leave(stream);
+        }
+        Some(())
     }
 
     /// An app's record changed.
@@ -166,12 +168,13 @@ impl Injector {
     }
 
     /// Injects if there is a token, or finds out what to do without one.
-    fn serve<H: Host>(&mut self, host: &H, stream: u32, app: usize, scan: &Scan<'_>) -> Flow {
+    fn serve<H: Host>(&mut self, host: &H, app: usize, request: &Request<'_>) -> Flow {
         let Some(view) = self.views.get(app) else {
             return Flow::Continue;
         };
-        let earlier = match scan.caller_tokens() {
-            CallerTokens::Values => scan
+        let earlier = match request.path.caller_tokens() {
+            CallerTokens::Values => request
+                .path
                 .token_values()
                 .find_map(|value| view.generation_of(&value)),
             CallerTokens::None | CallerTokens::Empty => None,
@@ -180,17 +183,16 @@ impl Injector {
         let rejected = earlier.filter(|generation| *generation <= view.rejected);
         let newer_than = rejected.unwrap_or_default();
         if view.satisfies(newer_than) {
-            return self.put_token(host, stream, app, scan, rejected.is_some());
+            return self.put_token(host, app, request, rejected.is_some());
         }
-        self.serve_without_token(host, stream, app, scan, newer_than)
+        self.serve_without_token(host, app, request, newer_than)
     }
 
     fn serve_without_token<H: Host>(
         &mut self,
         host: &H,
-        stream: u32,
         app: usize,
-        scan: &Scan<'_>,
+        request: &Request<'_>,
         newer_than: Generation,
     ) -> Flow {
         let now = host.now();
@@ -202,31 +204,20 @@ impl Injector {
         };
         view.has_looked = true;
         if view.satisfies(newer_than) {
-            return self.put_token(host, stream, app, scan, newer_than > Generation(0));
+            return self.put_token(host, app, request, newer_than > Generation(0));
         }
         if view.is_hopeless() {
-            return self.give_up(host, stream, app, scan, now, false);
+            return self.give_up(host, app, request, now, Wait::None);
         }
-        let deadline = now.after(self.config.wait.timeout);
-        if self
-            .waiters
-            .park(
-                stream,
-                Waiter {
-                    app,
-                    deadline,
-                    newer_than,
-                },
-            )
-            .is_err()
-        {
-            return if view.live.is_some() {
-                self.put_token(host, stream, app, scan, true)
-            } else {
-                self.reply(host, stream, Some(app), Rejection::WaitOverflow, None)
-            };
+        let waiter = Waiter {
+            app,
+            deadline: now.after(self.config.wait.timeout),
+            newer_than,
+        };
+        if self.waiters.park(request.stream, waiter).is_err() {
+            return self.give_up(host, app, request, now, Wait::Refused);
         }
-        self.streams.insert(stream, Stream::Parked);
+        self.streams.insert(request.stream, Stream::Parked);
         self.counts.add(app, Count::Parked);
         self.want(host, app);
         Flow::HoldAll
@@ -235,18 +226,18 @@ impl Injector {
     fn put_token<H: Host>(
         &mut self,
         host: &H,
-        stream: u32,
         app: usize,
-        scan: &Scan<'_>,
+        request: &Request<'_>,
         is_resend: bool,
     ) -> Flow {
+        let stream = request.stream;
         let Some(view) = self.views.get(app) else {
             return Flow::Continue;
         };
         let Some(token) = &view.live else {
             return Flow::Continue;
         };
-        inject(scan, token.value.expose(), &mut self.scratch);
+        inject(&request.path, token.value.expose(), &mut self.scratch);
         if host
             .set_header(Headers::Request, ":path", &self.scratch)
             .is_err()
@@ -258,7 +249,7 @@ impl Injector {
             generation: view.generation,
             is_resend,
         };
-        self.note_original_path(host, scan);
+        self.note_original_path(host, request);
         self.streams.insert(stream, Stream::Injected(carried));
         self.counts.add(app, Count::Injected);
         if is_resend {
@@ -276,16 +267,11 @@ impl Injector {
     }
 
     /// Keeps tokens and secrets out of access logs and traces, which prefer this header to the path.
-    fn note_original_path<H: Host>(&mut self, host: &H, path: &Scan<'_>) {
-        match host.header(Headers::Request, ORIGINAL_PATH) {
-            None => redact(path, &mut self.scratch),
-            Some(original) => {
-                let original = scan(&original);
-                if !original.carries_secret() {
-                    return;
-                }
-                redact(&original, &mut self.scratch);
-            }
+    fn note_original_path<H: Host>(&mut self, host: &H, request: &Request<'_>) {
+        match request.original_path.map(scan) {
+            None => redact(&request.path, &mut self.scratch),
+            Some(original) if original.carries_secret() => redact(&original, &mut self.scratch),
+            Some(_) => return,
         }
         if host
             .set_header(Headers::Request, ORIGINAL_PATH, &self.scratch)

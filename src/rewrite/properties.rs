@@ -146,9 +146,9 @@ proptest! {
         prop_assert_eq!(scan.has_foreign_token(), !values(b"component_access_token").is_empty());
         let appids: HashSet<_> = values(b"from_appid").into_iter().collect();
         match scan.from_appid() {
-            FromAppid::Absent => prop_assert!(appids.is_empty()),
-            FromAppid::One(appid) => prop_assert_eq!(appids, HashSet::from([appid.to_vec()])),
-            FromAppid::Conflict => prop_assert!(appids.len() > 1),
+            NamedApp::Absent => prop_assert!(appids.is_empty()),
+            NamedApp::One(appid) => prop_assert_eq!(appids, HashSet::from([appid.to_vec()])),
+            NamedApp::Conflict => prop_assert!(appids.len() > 1),
         }
     }
 
@@ -169,7 +169,7 @@ proptest! {
         let mut out = Vec::new();
         strip(&scan(&path), &mut out);
         let again = scan(&out);
-        prop_assert_eq!(again.from_appid(), &FromAppid::Absent);
+        prop_assert_eq!(again.from_appid(), &NamedApp::Absent);
         prop_assert_eq!(injected(&out, OURS), injected(&path, OURS));
     }
 }

@@ -138,18 +138,18 @@ fn token_values_are_decoded_and_empty_ones_left_out() {
 
 #[test]
 fn from_appid_is_one_value_or_a_conflict() {
-    let one = |value: &'static str| FromAppid::One(Cow::Borrowed(value.as_bytes()));
+    let one = |value: &'static str| NamedApp::One(Cow::Borrowed(value.as_bytes()));
     for (path, expected) in [
-        ("/a", FromAppid::Absent),
-        ("/a?appid=x", FromAppid::Absent),
+        ("/a", NamedApp::Absent),
+        ("/a?appid=x", NamedApp::Absent),
         ("/a?from_appid=wx1", one("wx1")),
         ("/a?from_appid=wx%31", one("wx1")),
         ("/a?from_appid", one("")),
         ("/a?from_appid=wx1&from_appid=w%781", one("wx1")),
-        ("/a?from_appid=wx1&from_appid=", FromAppid::Conflict),
+        ("/a?from_appid=wx1&from_appid=", NamedApp::Conflict),
         (
             "/a?from_appid=1&from_appid=2&from_appid=1",
-            FromAppid::Conflict,
+            NamedApp::Conflict,
         ),
     ] {
         assert_eq!(*scan(path.as_bytes()).from_appid(), expected, "{path}");

@@ -4,7 +4,7 @@
 //! [`worth_looking`] sorts out by the headers what cannot be such an error, [`look`] reads the first bytes and says
 //! [`Sniff::NeedMore`] as long as it cannot tell. It is no JSON parser: it finds the first `errcode` at the top level or
 //! directly inside `base_resp`, skips everything else and allocates nothing. A key spelt with escapes is not
-//! recognised (WeChat writes none), and what stands behind [`LIMIT`] is not seen.
+//! recognised (WeChat writes none), and what stands behind [`LIMIT`] is not seen. A compressed answer is not looked at.
 
 #[cfg(test)]
 mod tests;
@@ -22,22 +22,54 @@ const LONGEST_ERROR: u64 = 2_048;
 pub enum Sniff {
     /// The token was rejected, with this errcode.
     Rejected(i64),
+    /// WeChat saw no token (41001): the injection did not happen, or something on the way undid it.
+    Missing,
     /// Whatever this is, it is not a rejected token.
     No,
     /// Cannot tell yet; never said once [`LIMIT`] bytes or the end were given.
     NeedMore,
 }
 
-/// Whether an answer with these headers can be a rejected token: status 200, JSON or text (WeChat often labels errors
-/// `text/plain`) or nothing said, and not longer than an error object is. A `content-encoding` is the caller's to check.
-pub fn worth_looking(
-    status: &[u8],
-    content_type: Option<&[u8]>,
-    content_length: Option<&[u8]>,
-) -> bool {
-    status == b"200"
-        && content_type.is_none_or(may_hold_json)
-        && content_length
+/// The headers of an answer that tell whether it can be an error object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AnswerHead<'a> {
+    /// `:status`.
+    pub status: &'a [u8],
+    /// `content-type`.
+    pub content_type: Option<&'a [u8]>,
+    /// `content-length`.
+    pub content_length: Option<&'a [u8]>,
+    /// `content-encoding`.
+    pub content_encoding: Option<&'a [u8]>,
+}
+
+impl<'a> AnswerHead<'a> {
+    /// Picks them out of all headers.
+    pub fn of(headers: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> AnswerHead<'a> {
+        let mut head = AnswerHead::default();
+        for (name, value) in headers {
+            match name {
+                b":status" => head.status = value,
+                b"content-type" => head.content_type = Some(value),
+                b"content-length" => head.content_length = Some(value),
+                b"content-encoding" => head.content_encoding = Some(value),
+                _ => {}
+            }
+        }
+        head
+    }
+}
+
+/// Whether an answer with these headers can be a rejected token: status 200 (WeChat's errors have it), not compressed,
+/// JSON or text (WeChat often labels errors `text/plain`) or nothing said, and not longer than an error object is.
+pub fn worth_looking(head: &AnswerHead<'_>) -> bool {
+    head.status == b"200"
+        && head
+            .content_encoding
+            .is_none_or(|encoding| encoding.eq_ignore_ascii_case(b"identity"))
+        && head.content_type.is_none_or(may_hold_json)
+        && head
+            .content_length
             .and_then(number)
             .is_none_or(|length| (1..=LONGEST_ERROR).contains(&length))
 }
@@ -51,18 +83,14 @@ pub fn look(prefix: &[u8], end: bool) -> Sniff {
         return Sniff::No;
     }
     match first_errcode(head) {
-        Ok(Some(code)) if errcode::on_call(code) == OnCall::Rejected => Sniff::Rejected(code),
-        Ok(_) | Err(Stop::Malformed) => Sniff::No,
+        Ok(Some(code)) => match errcode::on_call(code) {
+            OnCall::Rejected => Sniff::Rejected(code),
+            OnCall::Missing => Sniff::Missing,
+            OnCall::Caller => Sniff::No,
+        },
+        Ok(None) | Err(Stop::Malformed) => Sniff::No,
         Err(Stop::Cut) if is_last => Sniff::No,
         Err(Stop::Cut) => Sniff::NeedMore,
-    }
-}
-
-/// The errcode by which a whole answer, or its first [`LIMIT`] bytes, rejects the token.
-pub fn rejected(prefix: &[u8]) -> Option<i64> {
-    match look(prefix, true) {
-        Sniff::Rejected(code) => Some(code),
-        Sniff::No | Sniff::NeedMore => None,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use wechat_token::host::headers::HeaderMap;
 use wechat_token::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
 use wechat_token::message::Message;
 use wechat_token::record::{app_key, encode_epoch, epoch_key, AppRecord};
@@ -116,18 +117,26 @@ impl Host for SimHost<'_> {
         self.with(|process| process.vms[self.vm].focus = context);
     }
 
-    fn header(&self, map: Headers, name: &str) -> Option<Vec<u8>> {
+    fn headers(&self, map: Headers) -> HeaderMap {
         self.with(|process| {
             let state = &process.vms[self.vm];
             let exchange = process.exchanges.get(&state.focus);
-            match map {
-                Headers::Request => exchange?.request.get(name).cloned(),
-                Headers::Response => exchange?.response.get(name).cloned(),
-                Headers::Callout => {
-                    let status = state.callout.as_ref()?.status?;
-                    (name == ":status").then(|| status.to_string().into_bytes())
+            let pairs: Vec<(String, Vec<u8>)> = match (map, exchange) {
+                (Headers::Request, Some(exchange)) => {
+                    exchange.request.clone().into_iter().collect()
                 }
-            }
+                (Headers::Response, Some(exchange)) => {
+                    exchange.response.clone().into_iter().collect()
+                }
+                (Headers::Callout, _) => {
+                    let status = state.callout.as_ref().and_then(|callout| callout.status);
+                    let value =
+                        |status: u16| (":status".to_owned(), status.to_string().into_bytes());
+                    status.map(value).into_iter().collect()
+                }
+                (_, None) => Vec::new(),
+            };
+            HeaderMap::from_bytes(HeaderMap::encode(&pairs))
         })
     }
 

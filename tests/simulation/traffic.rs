@@ -64,7 +64,9 @@ impl World {
             (stream, process.now + process.setup.wait + TICK)
         };
         let flow = self.enter(vm, stream, |root, host| {
-            Some(root.injector.as_mut()?.handle_request(host, stream))
+            let injector = root.injector.as_mut()?;
+            injector.handle_begin(stream);
+            injector.handle_request(host, stream)
         });
         let process = &mut *self.process.borrow_mut();
         let is_replied = process.exchanges.get(&stream).is_some_and(|e| e.is_replied);
@@ -137,16 +139,17 @@ impl World {
                 r#"{"errcode":40001,"errmsg":"invalid credential, access_token is invalid or not latest"}"#
             };
             exchange.body = body.as_bytes().to_vec();
-            exchange
-                .response
-                .insert("content-type".to_owned(), b"application/json".to_vec());
+            for (name, value) in [(":status", "200"), ("content-type", "application/json")] {
+                let value = value.as_bytes().to_vec();
+                exchange.response.insert(name.to_owned(), value);
+            }
             exchange.vm
         };
         self.enter(vm, stream, |root, host| {
             if let Some(injector) = &mut root.injector {
-                if injector.handle_response(host, stream, false) == Flow::Hold {
+                if injector.handle_response(host, stream, false) == Some(Flow::Hold) {
                     let flow = injector.handle_response_body(host, stream, true);
-                    assert_eq!(flow, Flow::Continue, "a whole answer is not held");
+                    assert_eq!(flow, Some(Flow::Continue), "a whole answer is not held");
                 }
             }
         });

@@ -3,7 +3,6 @@
 //! Envoy calls every callback that it finds exported, so there is none here that does nothing.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 
 use super::Envoy;
 use crate::host::injector::Injector;
@@ -13,10 +12,8 @@ use crate::host::Flow;
 /// The contexts of this virtual machine.
 #[derive(Default)]
 struct Vm {
-    /// Those that have a configuration; one or two.
+    /// Those that have a configuration, the newest last: one or two, and more while old ones drain.
     roots: Vec<(u32, Root)>,
-    /// Which root a stream belongs to.
-    streams: BTreeMap<u32, u32>,
 }
 
 impl Vm {
@@ -27,7 +24,15 @@ impl Vm {
 
     fn remove_root(&mut self, id: u32) -> Option<Root> {
         let place = self.roots.iter().position(|(known, _)| *known == id)?;
-        Some(self.roots.swap_remove(place).1)
+        Some(self.roots.remove(place).1)
+    }
+
+    /// Asks the injectors in turn, the newest first, until one says that the stream is its own.
+    fn stream<T>(&mut self, mut act: impl FnMut(&mut Injector) -> Option<T>) -> Option<T> {
+        let injectors = self.roots.iter_mut().rev();
+        injectors
+            .filter_map(|(_, root)| root.injector.as_mut())
+            .find_map(&mut act)
     }
 }
 
@@ -47,11 +52,8 @@ fn with_root<T>(id: u32, otherwise: T, act: impl FnOnce(&mut Root) -> T) -> T {
     with_vm(None, |vm| Some(act(vm.root(id)?))).unwrap_or(otherwise)
 }
 
-fn with_stream(id: u32, act: impl FnOnce(&mut Injector) -> Flow) -> u32 {
-    let flow = with_vm(None, |vm| {
-        let root = *vm.streams.get(&id)?;
-        Some(act(vm.root(root)?.injector.as_mut()?))
-    });
+fn with_stream(act: impl FnMut(&mut Injector) -> Option<Flow>) -> u32 {
+    let flow = with_vm(None, |vm| vm.stream(act));
     flow.unwrap_or(Flow::Continue) as u32
 }
 
@@ -66,9 +68,9 @@ pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
 #[no_mangle]
 pub extern "C" fn proxy_on_context_create(id: u32, root: u32) {
     with_vm((), |vm| {
-        // A root comes into being when it is configured.
-        if root != 0 {
-            vm.streams.insert(id, root);
+        // A root has no parent, and comes into being when it is configured.
+        if let Some(injector) = vm.root(root).and_then(|root| root.injector.as_mut()) {
+            injector.handle_begin(id);
         }
     });
 }
@@ -107,32 +109,26 @@ pub extern "C" fn proxy_on_http_call_response(
 
 #[no_mangle]
 pub extern "C" fn proxy_on_request_headers(id: u32, _headers: usize, _end: u32) -> u32 {
-    with_stream(id, |injector| injector.handle_request(&Envoy, id))
+    with_stream(|injector| injector.handle_request(&Envoy, id))
 }
 
 #[no_mangle]
 pub extern "C" fn proxy_on_response_headers(id: u32, _headers: usize, end: u32) -> u32 {
-    with_stream(id, |injector| {
-        injector.handle_response(&Envoy, id, end != 0)
-    })
+    with_stream(|injector| injector.handle_response(&Envoy, id, end != 0))
 }
 
 #[no_mangle]
 pub extern "C" fn proxy_on_response_body(id: u32, _size: usize, end: u32) -> u32 {
-    with_stream(id, |injector| {
-        injector.handle_response_body(&Envoy, id, end != 0)
-    })
+    with_stream(|injector| injector.handle_response_body(&Envoy, id, end != 0))
 }
 
 #[no_mangle]
 pub extern "C" fn proxy_on_delete(id: u32) {
     with_vm((), |vm| {
-        if let Some(root) = vm.streams.remove(&id) {
-            if let Some(injector) = vm.root(root).and_then(|root| root.injector.as_mut()) {
-                injector.handle_end(id);
+        if vm.stream(|injector| injector.handle_end(id)).is_none() {
+            if let Some(mut root) = vm.remove_root(id) {
+                root.handle_end(&Envoy);
             }
-        } else if let Some(mut root) = vm.remove_root(id) {
-            root.handle_end(&Envoy);
         }
     });
 }

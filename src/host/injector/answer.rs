@@ -11,7 +11,7 @@ use crate::host::slot::tell;
 use crate::host::stream::{Carried, Stream};
 use crate::host::{Flow, Headers, Host};
 use crate::message::Message;
-use crate::wechat::sniff::{look, worth_looking, Sniff, LIMIT};
+use crate::wechat::sniff::{look, worth_looking, AnswerHead, Sniff, LIMIT};
 
 const RETRY_HEADER: &str = "x-wechat-token-retry";
 /// An answer whose headers are held is let go after this many ticks (about a second), whatever its body does.
@@ -28,46 +28,50 @@ pub(super) struct Watch {
 }
 
 impl Injector {
-    /// The answer's headers have come.
-    pub fn handle_response<H: Host>(&mut self, host: &H, stream: u32, end: bool) -> Flow {
-        let Some(Stream::Injected(carried)) = self.streams.get(&stream).copied() else {
-            return Flow::Continue;
+    /// The answer's headers have come; `None` if the stream did not begin here.
+    pub fn handle_response<H: Host>(&mut self, host: &H, stream: u32, end: bool) -> Option<Flow> {
+        let state = self.streams.get_mut(&stream)?;
+        let Stream::Injected(carried) = *state else {
+            return Some(Flow::Continue);
         };
-        let mut next = Stream::Done;
-        if self.watch.is_on && !end {
-            let kind = host.header(Headers::Response, "content-type");
-            let length = host.header(Headers::Response, "content-length");
-            // WeChat sends its errors with status 200, so the status tells nothing and is not read.
-            if worth_looking(b"200", kind.as_deref(), length.as_deref()) {
-                next = Stream::Held {
-                    carried,
-                    since_tick: self.ticks,
-                };
-            }
+        *state = Stream::Done;
+        if !self.watch.is_on || end {
+            return Some(Flow::Continue);
         }
-        self.streams.insert(stream, next);
-        if next == Stream::Done {
-            Flow::Continue
-        } else {
-            Flow::Hold
+        let headers = host.headers(Headers::Response);
+        if !worth_looking(&AnswerHead::of(headers.pairs())) {
+            return Some(Flow::Continue);
         }
+        *state = Stream::Held {
+            carried,
+            since_tick: self.ticks,
+        };
+        Some(Flow::Hold)
     }
 
-    /// A piece of the answer's body has come.
-    pub fn handle_response_body<H: Host>(&mut self, host: &H, stream: u32, end: bool) -> Flow {
-        let Some(Stream::Held { carried, .. }) = self.streams.get(&stream).copied() else {
-            return Flow::Continue;
+    /// A piece of the answer's body has come; `None` if the stream did not begin here.
+    pub fn handle_response_body<H: Host>(
+        &mut self,
+        host: &H,
+        stream: u32,
+        end: bool,
+    ) -> Option<Flow> {
+        let state = self.streams.get_mut(&stream)?;
+        let Stream::Held { carried, .. } = *state else {
+            return Some(Flow::Continue);
         };
         self.watch.is_proven = true;
         let verdict = look(&host.response_body(LIMIT), end);
         if verdict == Sniff::NeedMore {
-            return Flow::Hold;
+            return Some(Flow::Hold);
         }
-        self.streams.insert(stream, Stream::Done);
-        if let Sniff::Rejected(_) = verdict {
-            self.note_rejected(host, carried);
+        *state = Stream::Done;
+        match verdict {
+            Sniff::Rejected(_) => self.note_rejected(host, carried),
+            Sniff::Missing => self.counts.add(carried.app, Count::Missing),
+            Sniff::No | Sniff::NeedMore => {}
         }
-        Flow::Continue
+        Some(Flow::Continue)
     }
 
     fn note_rejected<H: Host>(&mut self, host: &H, carried: Carried) {

@@ -22,6 +22,8 @@ pub(super) enum Count {
     Parked,
     Rejected,
     Resent,
+    /// WeChat saw no token although one was put in.
+    Missing,
 }
 
 impl Counts {
@@ -91,11 +93,12 @@ fn hand_over(count: &mut u64, metrics: &mut Metrics, name: &[&str]) {
     }
 }
 
-const PER_APP: [&str; 4] = [
+const PER_APP: [&str; 5] = [
     "wechat_token_injected_total",
     "wechat_token_parked_total",
     "wechat_token_rejected_total",
     "wechat_token_resent_total",
+    "wechat_token_missing_total",
 ];
 
 /// In the order of [`Passed`], and one more.

@@ -7,50 +7,63 @@ use log::{error, warn};
 use super::Injector;
 use crate::config::OnUnavailable;
 use crate::host::slot::tell;
-use crate::host::stream::Stream;
+use crate::host::stream::{Request, Stream};
 use crate::host::{Flow, Headers, Host};
 use crate::message::Message;
 use crate::reply::Rejection;
-use crate::rewrite::{scan, Scan};
 use crate::time::Millis;
 use crate::token::Generation;
 use crate::waiters::Waiter;
 
+/// What a request that gets no token has been through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// It was not let wait: it would have been in vain.
+    None,
+    /// It was not let wait: too many do.
+    Refused,
+    /// It has waited.
+    Over,
+}
+
 impl Injector {
-    /// No token will come: answers, or lets the request go without one where the configuration says so.
+    /// The token that the request needs will not come: it goes with the one that there is (then the caller sees
+    /// WeChat's own answer), goes on without one where the configuration says so, or is answered here.
     pub(super) fn give_up<H: Host>(
         &mut self,
         host: &H,
-        stream: u32,
         app: usize,
-        path: &Scan<'_>,
+        request: &Request<'_>,
         now: Millis,
-        has_waited: bool,
+        wait: Wait,
     ) -> Flow {
-        let pass = self
-            .config
-            .apps
-            .get(app)
-            .is_some_and(|app| app.on_unavailable == OnUnavailable::Pass);
-        if pass {
+        let (Some(view), Some(entry)) = (self.views.get(app), self.config.apps.get(app)) else {
+            return Flow::Continue;
+        };
+        if view.live.is_some() {
+            return self.put_token(host, app, request, true);
+        }
+        if entry.on_unavailable == OnUnavailable::Pass {
             self.counts.add_unavailable();
-            if path.carries_secret() {
-                self.note_original_path(host, path);
+            if request.path.carries_secret() {
+                self.note_original_path(host, request);
             }
-            self.forget_app_name(host, path);
-            self.streams.insert(stream, Stream::Done);
+            self.forget_app_name(host, &request.path);
+            self.streams.insert(request.stream, Stream::Done);
             return Flow::Continue;
         }
-        let trouble = self.views.get(app).and_then(|view| view.trouble);
+        let trouble = view.trouble;
         let retry = trouble.map(|trouble| trouble.retry_at.since(now));
-        let rejection = match trouble {
-            Some(trouble) if trouble.open && trouble.errcode.is_some() => Rejection::Refused {
+        let rejection = match (wait, trouble) {
+            (_, Some(trouble)) if trouble.open && trouble.errcode.is_some() => Rejection::Refused {
                 errcode: trouble.errcode,
             },
-            Some(trouble) if trouble.open || has_waited => Rejection::Unavailable,
-            _ => Rejection::WaitTimeout,
+            (Wait::Refused, _) => Rejection::WaitOverflow,
+            (Wait::Over, Some(_)) => Rejection::Unavailable,
+            (_, Some(trouble)) if trouble.open => Rejection::Unavailable,
+            (Wait::None | Wait::Over, _) => Rejection::WaitTimeout,
         };
-        self.reply(host, stream, Some(app), rejection, retry)
+        self.reply(host, request.stream, Some(app), rejection, retry)
     }
 
     pub(super) fn reply<H: Host>(
@@ -108,22 +121,19 @@ impl Injector {
     pub(super) fn end_wait<H: Host>(&mut self, host: &H, stream: u32, waiter: Waiter, now: Millis) {
         self.waiters.leave(stream);
         host.focus(stream);
-        let path = host.header(Headers::Request, ":path").unwrap_or_default();
-        let scan = scan(&path);
+        let headers = host.headers(Headers::Request);
+        let Some(request) = Request::read(stream, &headers) else {
+            return;
+        };
+        let is_resend = waiter.newer_than > Generation(0);
         let has_token = self
             .views
             .get(waiter.app)
             .is_some_and(|view| view.live.is_some());
         let flow = if has_token {
-            self.put_token(
-                host,
-                stream,
-                waiter.app,
-                &scan,
-                waiter.newer_than > Generation(0),
-            )
+            self.put_token(host, waiter.app, &request, is_resend)
         } else {
-            self.give_up(host, stream, waiter.app, &scan, now, true)
+            self.give_up(host, waiter.app, &request, now, Wait::Over)
         };
         if flow == Flow::Continue && host.resume_request().is_err() {
             warn!("event=resume_failed");

@@ -38,8 +38,9 @@ impl Refresher {
             Err(Failure::Unreachable("connection failed or was reset"))
         } else {
             let status = host
-                .header(Headers::Callout, ":status")
-                .and_then(|value| std::str::from_utf8(&value).ok()?.parse().ok())
+                .headers(Headers::Callout)
+                .value(":status")
+                .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
                 .unwrap_or(0);
             match status {
                 504 => Err(Failure::Unreachable("no answer in time")),

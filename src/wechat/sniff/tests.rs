@@ -3,6 +3,14 @@ use serde_json::Value;
 
 use super::*;
 
+/// The errcode by which a whole answer, or its first [`LIMIT`] bytes, rejects the token.
+fn rejected(prefix: &[u8]) -> Option<i64> {
+    match look(prefix, true) {
+        Sniff::Rejected(code) => Some(code),
+        Sniff::No | Sniff::Missing | Sniff::NeedMore => None,
+    }
+}
+
 #[test]
 fn only_small_json_or_text_with_status_200_is_looked_at() {
     for (status, content_type, content_length, expected) in [
@@ -37,15 +45,44 @@ fn only_small_json_or_text_with_status_200_is_looked_at() {
         ("20", None, None, false),
         ("", None, None, false),
     ] {
-        let found = worth_looking(
-            status.as_bytes(),
-            content_type.map(str::as_bytes),
-            content_length.map(str::as_bytes),
-        );
+        let found = worth_looking(&AnswerHead {
+            status: status.as_bytes(),
+            content_type: content_type.map(str::as_bytes),
+            content_length: content_length.map(str::as_bytes),
+            content_encoding: None,
+        });
         assert_eq!(
             found, expected,
             "{status} {content_type:?} {content_length:?}"
         );
+    }
+}
+
+#[test]
+fn a_compressed_answer_is_not_looked_at() {
+    for (encoding, expected) in [("gzip", false), ("br", false), ("identity", true)] {
+        let headers: [(&[u8], &[u8]); 4] = [
+            (b":status", b"200"),
+            (b"content-type", b"application/json"),
+            (b"content-encoding", encoding.as_bytes()),
+            (b"server", b"nginx"),
+        ];
+        let head = AnswerHead::of(headers.into_iter());
+        assert_eq!(worth_looking(&head), expected, "{encoding}");
+    }
+}
+
+#[test]
+fn a_call_that_arrived_without_a_token_is_told_apart() {
+    for (answer, expected) in [
+        (
+            r#"{"errcode":41001,"errmsg":"access_token missing"}"#,
+            Sniff::Missing,
+        ),
+        (r#"{"errcode":0}"#, Sniff::No),
+        (r#"{"errcode":48001}"#, Sniff::No),
+    ] {
+        assert_eq!(look(answer.as_bytes(), true), expected, "{answer}");
     }
 }
 
