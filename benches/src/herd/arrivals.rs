@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{ensure, Context as _, Result};
 use nix::sys::socket::{
-    recvmsg, setsockopt, sockopt::ReceiveTimestampns, ControlMessageOwned, MsgFlags,
+    listen, recvmsg, setsockopt, sockopt::ReceiveTimestampns, Backlog, ControlMessageOwned,
+    MsgFlags,
 };
 use nix::sys::time::TimeSpec;
 
 /// The most that is read of a request, in bytes: all of one of the benchmark's own.
 const READ: usize = 8 * 1024;
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4_096;
 /// What every request is answered.
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-type: application/json; encoding=utf-8\r\n\
     content-length: 27\r\n\r\n{\"errcode\":0,\"errmsg\":\"ok\"}";
@@ -29,6 +32,8 @@ impl Arrivals {
     /// Listens on a free port of the loopback.
     pub fn start() -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        // The standard library's backlog of 128 is too short for a herd: what finds no place is tried again a second later.
+        listen(&listener, Backlog::new(BACKLOG)?)?;
         let address = listener.local_addr()?;
         let connections = Arc::default();
         let accepted = Arc::clone(&connections);
