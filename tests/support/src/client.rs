@@ -33,6 +33,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// From the call to the last byte of the headers.
+    pub headers_after: Duration,
     /// From the call to the body's last byte.
     pub elapsed: Duration,
 }
@@ -130,6 +132,7 @@ impl Client {
                 .request(request)
                 .await
                 .map_err(|error| ClientError::Broken(chain(&error)))?;
+            let headers_after = started.elapsed();
             let (parts, body) = response.into_parts();
             let body = body
                 .collect()
@@ -140,6 +143,7 @@ impl Client {
                 status: parts.status.as_u16(),
                 headers: parts.headers,
                 body,
+                headers_after,
                 elapsed: started.elapsed(),
             })
         };

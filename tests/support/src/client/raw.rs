@@ -73,11 +73,13 @@ impl Raw {
         let started = Instant::now();
         let answer = tokio::time::timeout(PATIENCE, async {
             let (status, headers) = self.read_head().await?;
+            let headers_after = started.elapsed();
             let body = self.read_body(&headers).await?;
             Ok(Answer {
                 status,
                 headers,
                 body,
+                headers_after,
                 elapsed: started.elapsed(),
             })
         });

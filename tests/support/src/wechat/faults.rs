@@ -2,7 +2,7 @@
 //!
 //! A script is a list. Of the faults that match a call, the first one with an [`Action`] that replaces the reply wins
 //! and only it is used up, so that "reset once, then 500 once" is two entries; those that merely change the reply
-//! (latency, cuts, half a body, close) all apply.
+//! (latency, cuts, half a body, a late body, close) all apply.
 
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,11 @@ pub enum Action {
         /// The positions.
         at: Vec<usize>,
     },
+    /// The right reply, its headers at once and its body late.
+    Stall {
+        /// By so many milliseconds.
+        ms: u64,
+    },
     /// The right reply; then the connection is closed without having said so.
     KeepaliveClose,
 }
@@ -122,6 +127,8 @@ pub struct Plan {
     pub half_body: bool,
     /// Where the body is cut into chunks.
     pub cuts: Option<Vec<usize>>,
+    /// How long after the headers the body comes.
+    pub stall: Duration,
     /// Close after the reply.
     pub close: bool,
     /// The names of what applies, for the report.
@@ -212,6 +219,7 @@ impl Action {
             Self::Errcode { .. } => "errcode",
             Self::HalfBody => "half_body",
             Self::Cuts { .. } => "cuts",
+            Self::Stall { .. } => "stall",
             Self::KeepaliveClose => "keepalive_close",
         }
     }
@@ -297,6 +305,7 @@ impl Plan {
             Action::Latency { ms } => self.latency += Duration::from_millis(*ms),
             Action::HalfBody => self.half_body = true,
             Action::Cuts { at } => self.cuts = Some(at.clone()),
+            Action::Stall { ms } => self.stall += Duration::from_millis(*ms),
             Action::KeepaliveClose => self.close = true,
             action => {
                 self.replace = Some(action.clone());
@@ -309,7 +318,11 @@ impl Plan {
 fn replaces(action: &Action) -> bool {
     !matches!(
         action,
-        Action::Latency { .. } | Action::HalfBody | Action::Cuts { .. } | Action::KeepaliveClose
+        Action::Latency { .. }
+            | Action::HalfBody
+            | Action::Cuts { .. }
+            | Action::Stall { .. }
+            | Action::KeepaliveClose
     )
 }
 

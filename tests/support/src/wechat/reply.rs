@@ -2,14 +2,17 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::future::Future as _;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{ready, Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{header, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use rand::RngExt as _;
 use serde_json::{json, Value};
+use tokio::time::Sleep;
 
 use super::settings::{ErrcodeStyle, ErrorStyle};
 
@@ -31,6 +34,7 @@ pub(super) struct ReplyBody {
     pieces: VecDeque<Bytes>,
     chunked: bool,
     flush: bool,
+    stall: Option<Pin<Box<Sleep>>>,
 }
 
 impl Reply {
@@ -124,14 +128,21 @@ impl Reply {
         }
     }
 
-    /// The response, its body in one piece or cut at these positions into chunks.
-    pub(super) fn into_response(self, cuts: Option<&[usize]>) -> Response<ReplyBody> {
+    /// The response: its body in one piece or cut at these positions into chunks, and so long after the headers.
+    pub(super) fn into_response(
+        self,
+        cuts: Option<&[usize]>,
+        stall: Duration,
+    ) -> Response<ReplyBody> {
         let mut builder = Response::builder().status(self.status);
         if let Some(content_type) = self.content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
         }
         builder
-            .body(ReplyBody::new(self.body, cuts))
+            .body(ReplyBody {
+                stall: (!stall.is_zero()).then(|| Box::pin(tokio::time::sleep(stall))),
+                ..ReplyBody::new(self.body, cuts)
+            })
             .expect("a status and a content type from this file")
     }
 
@@ -158,6 +169,7 @@ impl ReplyBody {
                 pieces,
                 chunked: false,
                 flush: false,
+                stall: None,
             };
         };
         let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(whole.len())).collect();
@@ -175,6 +187,7 @@ impl ReplyBody {
             pieces,
             chunked: true,
             flush: false,
+            stall: None,
         }
     }
 }
@@ -187,6 +200,10 @@ impl Body for ReplyBody {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(stall) = &mut self.stall {
+            ready!(stall.as_mut().poll(context));
+            self.stall = None;
+        }
         // Giving way once between two pieces makes hyper flush each of them by itself.
         if std::mem::take(&mut self.flush) {
             context.waker().wake_by_ref();

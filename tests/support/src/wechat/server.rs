@@ -277,7 +277,7 @@ fn deliver(reply: Reply, plan: Plan, slot: &EndingSlot) -> Served {
         )),
         _ if plan.half_body => Ending::Write(reply.into_raw(true)),
         _ if plan.close => Ending::Write(reply.into_raw(false)),
-        _ => return Ok(reply.into_response(plan.cuts.as_deref())),
+        _ => return Ok(reply.into_response(plan.cuts.as_deref(), plan.stall)),
     };
     *slot.lock().unwrap_or_else(PoisonError::into_inner) = ending;
     Err(CutOff)
