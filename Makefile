@@ -1,7 +1,8 @@
 # Everything a person or a machine does with this project; CI calls the same targets. Each sets up what it needs first (tools/setup.sh).
 
 .DEFAULT_GOAL := help
-.PHONY: help demo run build fake-wechat test lint matrix bench compose-test clean
+MINUTES ?= 10
+.PHONY: help demo run build fake-wechat test lint matrix bench fuzz compose-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +39,10 @@ bench: ## the side-by-side benchmark; writes benches/results/
 	@tools/setup.sh bench
 	@tools/build.sh
 	@cargo run --quiet --release -p bench
+
+fuzz: ## feed random input to everything that reads foreign bytes: make fuzz MINUTES=10
+	@tools/setup.sh fuzz
+	@tools/fuzz.sh $(MINUTES)
 
 lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's imports and exports
 	@tools/setup.sh lint

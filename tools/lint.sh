@@ -31,6 +31,7 @@ check "rustfmt" cargo fmt --all --check
 check "architecture" python3 tools/check-architecture.py
 check "clippy, native" cargo clippy --quiet --locked --workspace --all-targets --all-features -- -D warnings
 check "clippy, wasm32-wasip1" cargo clippy --quiet --locked --lib --target wasm32-wasip1 -- -D warnings
+check "fuzz targets" cargo clippy --quiet --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- -D warnings
 check "documentation" env RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
 check "licences, bans, sources" licences
 check "crates in the .wasm" wasm_crates

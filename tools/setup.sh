@@ -14,6 +14,7 @@ readonly ENVOY_DEMO=1.40.0
 readonly ENVOY_TEST=(1.37.0 1.40.0)
 readonly ENVOY_ALL=(1.36.4 1.37.0 1.39.3 1.40.0)
 readonly CARGO_DENY=0.20.2
+readonly CARGO_FUZZ=0.13.2
 
 apt_updated=
 
@@ -99,6 +100,15 @@ need_cargo_deny() {
     cargo install cargo-deny --locked --version "$CARGO_DENY" --root .tools/cargo || die "cargo-deny could not be compiled: see above"
 }
 
+need_cargo_fuzz() {
+    local target=.tools/cargo/bin/cargo-fuzz
+    # libFuzzer is C++.
+    has c++ || need_package c++ build-essential
+    [[ -x $target && $("$target" --version) == "cargo-fuzz $CARGO_FUZZ" ]] && return
+    say "compiling cargo-fuzz $CARGO_FUZZ (once, some minutes)"
+    cargo install cargo-fuzz --quiet --locked --version "$CARGO_FUZZ" --root .tools/cargo || die "cargo-fuzz could not be compiled: see above"
+}
+
 need_build() {
     need_rust
     need_python
@@ -133,14 +143,18 @@ want() {
             need_package shellcheck shellcheck
             need_cargo_deny
             ;;
+        fuzz)
+            need_rust
+            need_cargo_fuzz
+            ;;
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix bench lint redis h2load envoy=VERSION" ;;
+        *) die "unknown item '$1': one of build demo run test matrix bench lint fuzz redis h2load envoy=VERSION" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix bench lint redis h2load envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix bench lint fuzz redis h2load envoy=VERSION"
 for item in "$@"; do
     want "$item"
 done

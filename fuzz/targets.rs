@@ -1,0 +1,142 @@
+//! What the fuzz targets do with their input: one function each, also run over the checked-in corpus by `make test`
+//! (`tests/corpus.rs`). Each may do more than not panic: it checks what must hold for every input.
+
+// A target uses one of them.
+#![allow(dead_code)]
+
+use wechat_token::config::{Config, Role};
+use wechat_token::host::headers::HeaderMap;
+use wechat_token::message::Message;
+use wechat_token::record::{decode_epoch, encode_epoch, AppRecord, SlotRecord};
+use wechat_token::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp};
+use wechat_token::wechat::parse_token_reply;
+use wechat_token::wechat::sniff::{look, Sniff, LIMIT};
+
+/// Takes one input; panics where it breaks a promise.
+pub type Target = fn(&[u8]);
+
+/// All of them, by the name of their folder in `corpus/`.
+pub const ALL: [(&str, Target); 7] = [
+    ("configuration", configuration),
+    ("token_reply", token_reply),
+    ("sniff", sniff),
+    ("rewrite", rewrite),
+    ("records", records),
+    ("messages", messages),
+    ("headers", headers),
+];
+
+/// A document is taken, or refused in one short line.
+pub fn configuration(data: &[u8]) {
+    let env =
+        |name: &str| (name == "SECRET").then(|| "5ec2e7a0b1c2d3e4f5061728394a5b6c".to_owned());
+    for role in [Role::Refresher, Role::Injector] {
+        match Config::parse(data, &env, role) {
+            Ok(config) => {
+                assert!(!config.apps.is_empty() && !config.upstreams.is_empty());
+                assert!(config.default_app.is_none_or(|app| app < config.apps.len()));
+            }
+            Err(error) => {
+                let line = error.to_string();
+                assert!(
+                    !line.is_empty() && line.len() < 4_096,
+                    "{} bytes",
+                    line.len()
+                );
+                assert!(!line.contains(['\n', '\r', '\0']), "{line:?}");
+            }
+        }
+    }
+}
+
+/// An answer of the token endpoint, the status in its first two bytes. No token and no line break gets into a log line.
+pub fn token_reply(data: &[u8]) {
+    let Some((status, body)) = data.split_first_chunk::<2>() else {
+        return;
+    };
+    match parse_token_reply(u16::from_le_bytes(*status), body) {
+        Ok(grant) => {
+            let token = grant.token.expose();
+            assert!(
+                (1..=512).contains(&token.len())
+                    && token.bytes().all(|byte| byte.is_ascii_graphic())
+            );
+            assert!(!grant.expires_in.is_zero());
+        }
+        Err(failure) => {
+            let line = failure.to_string();
+            assert!(
+                line.len() < 2_048 && !line.contains(char::is_control),
+                "{line:?}"
+            );
+        }
+    }
+}
+
+/// A verdict, once given, does not change when more of the answer comes.
+pub fn sniff(data: &[u8]) {
+    let whole = look(data, true);
+    assert_ne!(whole, Sniff::NeedMore);
+    let shown = data.get(..LIMIT).unwrap_or(data);
+    for cut in 0..shown.len() {
+        match look(&shown[..cut], false) {
+            Sniff::NeedMore => {}
+            verdict => return assert_eq!(verdict, whole, "after {cut} bytes"),
+        }
+    }
+}
+
+/// A `:path`: with our token in it once, however often it is rewritten; without secrets in what a log may show.
+pub fn rewrite(data: &[u8]) {
+    let original = scan(data);
+    let (mut first, mut again, mut direct) = (Vec::new(), Vec::new(), Vec::new());
+    inject(&original, "TOKEN-A", &mut first);
+    let injected = scan(&first);
+    assert_eq!(injected.caller_tokens(), CallerTokens::Values);
+    let values: Vec<_> = injected.token_values().collect();
+    assert_eq!(values, [b"TOKEN-A".as_slice()]);
+    assert_eq!(*injected.from_appid(), NamedApp::Absent);
+    inject(&injected, "TOKEN-B", &mut again);
+    inject(&original, "TOKEN-B", &mut direct);
+    assert_eq!(again, direct);
+    let mut shown = Vec::new();
+    redact(&injected, &mut shown);
+    assert!(!scan(&shown).carries_secret());
+    redact(&original, &mut shown);
+    assert!(!scan(&shown).carries_secret());
+    strip(&original, &mut shown);
+    let stripped = scan(&shown);
+    assert_eq!(*stripped.from_appid(), NamedApp::Absent);
+    assert_eq!(
+        stripped.token_values().collect::<Vec<_>>(),
+        original.token_values().collect::<Vec<_>>()
+    );
+}
+
+/// Records: what can be read can be written and read again.
+pub fn records(data: &[u8]) {
+    if let Some(record) = AppRecord::decode(data) {
+        assert_eq!(AppRecord::decode(&record.encode()).as_ref(), Some(&record));
+    }
+    if let Some(slot) = SlotRecord::decode(data) {
+        assert_eq!(slot.encode(), data);
+    }
+    if let Some(epoch) = decode_epoch(data) {
+        assert_eq!(encode_epoch(epoch), data);
+    }
+}
+
+/// Messages: what can be read is written the same.
+pub fn messages(data: &[u8]) {
+    if let Some(message) = Message::decode(data) {
+        assert_eq!(message.encode(), data);
+    }
+}
+
+/// Header maps: reading ends, and what was read can be written and read again.
+pub fn headers(data: &[u8]) {
+    let map = HeaderMap::from_bytes(data.to_vec());
+    let pairs: Vec<_> = map.pairs().collect();
+    let again = HeaderMap::from_bytes(HeaderMap::encode(&pairs));
+    assert_eq!(again.pairs().collect::<Vec<_>>(), pairs);
+}
