@@ -13,10 +13,10 @@ use wechat_token::wechat::parse_token_reply;
 use wechat_token::wechat::sniff::{look, Sniff, LIMIT};
 
 /// Takes one input; panics where it breaks a promise.
-pub type Target = fn(&[u8]);
+pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the name of their folder in `corpus/`.
-pub const ALL: [(&str, Target); 7] = [
+pub(crate) const ALL: [(&str, Target); 7] = [
     ("configuration", configuration),
     ("token_reply", token_reply),
     ("sniff", sniff),
@@ -27,7 +27,7 @@ pub const ALL: [(&str, Target); 7] = [
 ];
 
 /// A document is taken, or refused in one short line.
-pub fn configuration(data: &[u8]) {
+pub(crate) fn configuration(data: &[u8]) {
     let env =
         |name: &str| (name == "SECRET").then(|| "5ec2e7a0b1c2d3e4f5061728394a5b6c".to_owned());
     for role in [Role::Refresher, Role::Injector] {
@@ -50,7 +50,7 @@ pub fn configuration(data: &[u8]) {
 }
 
 /// An answer of the token endpoint, the status in its first two bytes. No token and no line break gets into a log line.
-pub fn token_reply(data: &[u8]) {
+pub(crate) fn token_reply(data: &[u8]) {
     let Some((status, body)) = data.split_first_chunk::<2>() else {
         return;
     };
@@ -74,7 +74,7 @@ pub fn token_reply(data: &[u8]) {
 }
 
 /// A verdict, once given, does not change when more of the answer comes.
-pub fn sniff(data: &[u8]) {
+pub(crate) fn sniff(data: &[u8]) {
     let whole = look(data, true);
     assert_ne!(whole, Sniff::NeedMore);
     let shown = data.get(..LIMIT).unwrap_or(data);
@@ -87,7 +87,7 @@ pub fn sniff(data: &[u8]) {
 }
 
 /// A `:path`: with our token in it once, however often it is rewritten; without secrets in what a log may show.
-pub fn rewrite(data: &[u8]) {
+pub(crate) fn rewrite(data: &[u8]) {
     let original = scan(data);
     let (mut first, mut again, mut direct) = (Vec::new(), Vec::new(), Vec::new());
     inject(&original, "TOKEN-A", &mut first);
@@ -114,7 +114,7 @@ pub fn rewrite(data: &[u8]) {
 }
 
 /// Records: what can be read can be written and read again.
-pub fn records(data: &[u8]) {
+pub(crate) fn records(data: &[u8]) {
     if let Some(record) = AppRecord::decode(data) {
         assert_eq!(AppRecord::decode(&record.encode()).as_ref(), Some(&record));
     }
@@ -127,14 +127,14 @@ pub fn records(data: &[u8]) {
 }
 
 /// Messages: what can be read is written the same.
-pub fn messages(data: &[u8]) {
+pub(crate) fn messages(data: &[u8]) {
     if let Some(message) = Message::decode(data) {
         assert_eq!(message.encode(), data);
     }
 }
 
 /// Header maps: reading ends, and what was read can be written and read again.
-pub fn headers(data: &[u8]) {
+pub(crate) fn headers(data: &[u8]) {
     let map = HeaderMap::from_bytes(data.to_vec());
     let pairs: Vec<_> = map.pairs().collect();
     let again = HeaderMap::from_bytes(HeaderMap::encode(&pairs));
