@@ -1,4 +1,5 @@
-//! The configuration that both roles take: one JSON document, parsed strictly into types that have no invalid value.
+//! The configuration that both roles take: one document, JSON or a serialized `google.protobuf.Struct`, parsed strictly
+//! into types that have no invalid value.
 //!
 //! `Config::parse` reads the document (unknown fields are errors), resolves secrets through the environment that is
 //! passed in, and checks every bound. What is wrong is a [`ConfigError`] that names the field, the value and what is
@@ -7,6 +8,7 @@
 mod check;
 mod fields;
 mod node;
+mod protobuf;
 mod raw;
 mod rules;
 #[cfg(feature = "schema")]
@@ -58,7 +60,8 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads and checks `document`, the JSON that Envoy hands over for `configuration`. `env` looks an environment variable up.
+    /// Reads and checks `document`, the bytes that Envoy hands over for `configuration`: JSON from a `StringValue`, protobuf
+    /// from a `Struct`. `env` looks an environment variable up.
     ///
     /// # Errors
     /// The first thing that is wrong, by its path in the document. Under `on_bad_app: skip` what is wrong within the
@@ -75,8 +78,18 @@ impl Config {
                 document.len()
             )));
         }
-        let document: Node = serde_json::from_slice(document)
-            .map_err(|error| whole(format!("is not JSON: {error}")))?;
+        // An empty `Struct` has no bytes either.
+        if document.is_empty() {
+            let problem = "is missing, the configuration is empty".to_owned();
+            return Err(ConfigError::new("apps", problem));
+        }
+        let document: Node = if protobuf::is_struct(document) {
+            protobuf::read(document)
+                .map_err(|fault| whole(format!("is not a google.protobuf.Struct: {fault}")))?
+        } else {
+            serde_json::from_slice(document)
+                .map_err(|error| whole(format!("is not JSON: {error}")))?
+        };
         let raw =
             RawConfig::deserialize(&document).map_err(|error| match error.field.as_str() {
                 "" => whole(error.problem),

@@ -11,6 +11,8 @@ mod good_documents;
 mod never_panics;
 #[path = "config/skip.rs"]
 mod skip;
+#[path = "config/structs.rs"]
+mod structs;
 #[path = "config/wrong.rs"]
 mod wrong;
 #[path = "config/wrong_documents.rs"]

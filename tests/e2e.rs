@@ -8,6 +8,8 @@
     clippy::indexing_slicing
 )]
 
+#[path = "e2e/configuration.rs"]
+mod configuration;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/injection.rs"]

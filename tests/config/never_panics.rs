@@ -5,11 +5,13 @@ use wechat_token::config::{Config, Role};
 
 use super::env;
 use super::good_documents;
+use super::structs::encoded;
 
+/// A good document in either form, damaged.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
     let documents: Vec<_> = good_documents::documents()
         .into_iter()
-        .map(|(_, document)| document.to_string().into_bytes())
+        .flat_map(|(_, document)| [document.to_string().into_bytes(), encoded(&document)])
         .collect();
     let edit = (any::<prop::sample::Index>(), 0..4u8, any::<u8>());
     (
@@ -48,6 +50,12 @@ proptest! {
 
     #[test]
     fn any_bytes_never_panic(document in prop::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Config::parse(&document, &env, Role::Injector).is_err());
+    }
+
+    #[test]
+    fn any_bytes_behind_a_line_feed_never_panic(mut document in prop::collection::vec(any::<u8>(), 0..200)) {
+        document.insert(0, b'\n');
         prop_assert!(Config::parse(&document, &env, Role::Injector).is_err());
     }
 }

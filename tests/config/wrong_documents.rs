@@ -13,7 +13,7 @@ pub(crate) fn texts() -> Vec<(&'static str, &'static str)> {
     vec![
         (
             "",
-            "the configuration is not JSON: EOF while parsing a value at line 1 column 0",
+            "apps: is missing, the configuration is empty",
         ),
         (
             "{\"apps\": [",

@@ -15,8 +15,6 @@ pub const SECRET_NAME: &str = "WECHAT_SECRET";
 pub const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// Where the shipped configuration expects the .wasm.
 const WASM: &str = "/etc/envoy/wechat-token.wasm";
-/// Stands in for the plugin's document until it is known.
-const DOCUMENT: &str = "@DOCUMENT@";
 
 /// What the plugin is told beyond the shipped document.
 #[derive(Clone, Copy, Debug)]
@@ -77,25 +75,18 @@ impl Shipped {
             .context("envoy/envoy.yaml has no upstream filter")?
             .clone();
         let mut refresher = find("bootstrap_extensions[0]")?.clone();
-        let text = refresher
+        let document = refresher
             .get("typed_config")
-            .and_then(|config| {
-                config
-                    .get("config")?
-                    .get("configuration")?
-                    .get("value")?
-                    .as_str()
-            })
+            .and_then(|config| config.get("config")?.get("configuration")?.get("value"))
             .context("envoy/envoy.yaml has no document in its refresher")?
-            .to_owned();
+            .clone();
         for part in [&mut injector, &mut refresher] {
             fill(part, WASM, utf8(wasm)?);
-            fill(part, &text, DOCUMENT);
         }
         Ok(Self {
             injector,
             refresher,
-            document: serde_json::from_str(&text)?,
+            document: serde_norway::from_value(document)?,
         })
     }
 
@@ -111,8 +102,8 @@ impl Shipped {
 
     fn with_document(&self, part: &Value, plugin: Plugin) -> Result<Value> {
         let mut part = part.clone();
-        let document = plugin.document(&self.document)?;
-        fill(&mut part, DOCUMENT, &document.to_string());
+        let document = serde_norway::to_value(plugin.document(&self.document)?)?;
+        put_document(&mut part, &document);
         Ok(part)
     }
 }
@@ -126,6 +117,24 @@ pub fn appid(number: usize) -> String {
 pub fn utf8(path: &Path) -> Result<&str> {
     path.to_str()
         .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// Gives the plugins below `value` this document, which is a `Struct` as shipped.
+fn put_document(value: &mut Value, document: &Value) {
+    match value {
+        Value::Sequence(items) => items
+            .iter_mut()
+            .for_each(|item| put_document(item, document)),
+        Value::Mapping(mapping) if mapping.contains_key("vm_config") => {
+            if let Some(configuration) = mapping.get_mut("configuration") {
+                configuration["value"] = document.clone();
+            }
+        }
+        Value::Mapping(mapping) => mapping
+            .iter_mut()
+            .for_each(|(_, value)| put_document(value, document)),
+        _ => {}
+    }
 }
 
 /// Replaces a mark in every text below `value`.

@@ -231,3 +231,17 @@ fn plugins_are_patched_whatever_their_documents_type() {
         .unwrap()
         .contains(r#""default_app":"wx9""#));
 }
+
+#[test]
+fn a_struct_becomes_text_where_a_test_asks_for_it() {
+    let mut config = Config::parse(PLUGINS);
+    config.as_text("refresher").as_text("injector");
+    let part = |part: &str| {
+        let place = config.find(&format!("plugins[0].configuration.{part}"));
+        place.and_then(|place| place.as_str()).unwrap()
+    };
+    assert!(part("@type").ends_with("google.protobuf.StringValue"));
+    assert_eq!(part("value"), r#"{"apps":[{"appid":"wx1"}]}"#);
+    let unchanged = config.find("plugins[1].configuration.value").unwrap();
+    assert_eq!(unchanged.as_str(), Some(r#"{"apps":[]}"#));
+}

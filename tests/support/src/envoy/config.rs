@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::Value as Json;
 use serde_norway::{Mapping, Value};
 
+const STRING_VALUE: &str = "type.googleapis.com/google.protobuf.StringValue";
+
 /// A patched Envoy configuration. Its methods panic with the path in question: a patch that finds nothing is a bug.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -179,6 +181,30 @@ impl Config {
 
     /// Lets the caller change every plugin's own document, as JSON, whether it is a `Struct` or a `StringValue`.
     pub fn each_plugin(&mut self, mut change: impl FnMut(&PluginRoot, &mut Json)) -> &mut Self {
+        self.each_configuration(|root, configuration| {
+            if let Some(value) = configuration.get_mut("value") {
+                change_document(value, |document| change(root, document));
+            }
+        })
+    }
+
+    /// Gives the documents of all plugins with this `root_id` as JSON text in a `StringValue`, instead of as a `Struct`.
+    pub fn as_text(&mut self, root_id: &str) -> &mut Self {
+        self.each_configuration(|root, configuration| {
+            let document = configuration
+                .get("value")
+                .filter(|value| !value.is_string());
+            if let (Some(document), true) = (document, root.root_id == root_id) {
+                let document: Json =
+                    serde_norway::from_value(document.clone()).expect("a Struct is JSON");
+                let text =
+                    serde_json::json!({"@type": STRING_VALUE, "value": document.to_string()});
+                *configuration = serde_norway::to_value(text).expect("a literal");
+            }
+        })
+    }
+
+    fn each_configuration(&mut self, mut visit: impl FnMut(&PluginRoot, &mut Value)) -> &mut Self {
         let mut places = 0;
         each_mapping(&mut self.root, &mut |mapping| {
             if !mapping.contains_key("vm_config") {
@@ -189,11 +215,8 @@ impl Config {
                 root_id: text("root_id").unwrap_or_default(),
                 name: text("name"),
             };
-            if let Some(value) = mapping
-                .get_mut("configuration")
-                .and_then(|any| any.get_mut("value"))
-            {
-                change_document(value, |document| change(&root, document));
+            if let Some(configuration) = mapping.get_mut("configuration") {
+                visit(&root, configuration);
                 places += 1;
             }
         });
