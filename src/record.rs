@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::secret::Secret;
 use crate::time::{millis, Millis};
-use crate::token::{Generation, Token, Trouble};
+use crate::token::{Generation, Spent, Token, Trouble};
 use crate::wire::{Reader, Writer};
 
 /// Every key and queue name begins with this: shared data may be open to other plugins.
@@ -69,6 +69,8 @@ pub struct AppRecord {
     pub rejected_interval: Duration,
     /// See `rejected_interval`.
     pub rejected_not_before: Millis,
+    /// Calls made today at the endpoint whose calls are counted, the one that may be on its way included.
+    pub spent: Spent,
 }
 
 /// The owner of a slot and its last sign of life.
@@ -106,6 +108,8 @@ impl AppRecord {
         }
         w.u64(millis(self.rejected_interval));
         w.u64(self.rejected_not_before.0);
+        w.u64(self.spent.day);
+        w.u32(self.spent.calls);
         w.finish()
     }
 
@@ -144,6 +148,10 @@ impl AppRecord {
             },
             rejected_interval: Duration::from_millis(r.u64()?),
             rejected_not_before: Millis(r.u64()?),
+            spent: Spent {
+                day: r.u64()?,
+                calls: r.u32()?,
+            },
         };
         r.finish()?;
         Some(record)
@@ -212,13 +220,13 @@ mod tests {
 
     fn records() -> impl Strategy<Value = AppRecord> {
         (
-            any::<[u64; 7]>(),
-            any::<u32>(),
+            any::<[u64; 8]>(),
+            any::<[u32; 2]>(),
             any::<bool>(),
             option::of(tokens()),
             option::of(troubles()),
         )
-            .prop_map(|(n, slot, primary, token, trouble)| AppRecord {
+            .prop_map(|(n, [slot, calls], primary, token, trouble)| AppRecord {
                 term: n[0],
                 holder: Holder {
                     slot,
@@ -232,6 +240,7 @@ mod tests {
                 trouble,
                 rejected_interval: Duration::from_millis(n[5]),
                 rejected_not_before: Millis(n[6]),
+                spent: Spent { day: n[7], calls },
             })
     }
 

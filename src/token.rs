@@ -26,7 +26,7 @@ use crate::wechat::Failure;
 
 pub use machine::{Machine, State};
 pub use policy::Policy;
-pub use retry::{Backoff, BackoffError, Budget, RejectionLimit};
+pub use retry::{Backoff, BackoffError, Budget, RejectionLimit, Spent};
 
 /// Counts the tokens of one app within one Envoy process. A higher one is newer; 0 is "none yet".
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -67,7 +67,7 @@ pub struct Machine {
     /// Secrets and upstreams that failed since the last success or pause.
     tried: Attempt,
     failures: u32,
-    budget: Option<Budget>,
+    budget: Budget,
     limit: RejectionLimit,
 }
 
@@ -80,7 +80,7 @@ impl Machine {
             limit.interval = record.rejected_interval.max(limit.interval);
         }
         let mut machine = Machine {
-            budget: policy.daily_budget.map(Budget::new),
+            budget: Budget::new(policy.daily_budget, record.spent),
             state: State::Empty,
             not_before: record.in_flight_until,
             token: record.token.clone(),
@@ -168,6 +168,7 @@ impl Machine {
         record.trouble = self.trouble;
         record.rejected_interval = self.limit.interval;
         record.rejected_not_before = self.limit.not_before;
+        record.spent = self.budget.spent();
     }
 
     fn handle_timer(&mut self, moment: &Moment) -> Vec<Command> {
@@ -177,11 +178,7 @@ impl Machine {
         if self.is_refreshing() {
             return self.handle_failed(&Failure::Unreachable("the reply never came"), moment);
         }
-        if self
-            .budget
-            .as_mut()
-            .is_some_and(|budget| !budget.spend(moment))
-        {
+        if !self.budget.spend(moment) {
             let until = moment.now.after(moment.wall.until_shanghai_midnight());
             self.open(until, None);
             return vec![Command::Publish, Command::Report(Report::BudgetSpent)];
@@ -192,9 +189,7 @@ impl Machine {
 
     fn handle_not_sent(&mut self, moment: &Moment) -> Vec<Command> {
         if self.is_refreshing() {
-            if let Some(budget) = &mut self.budget {
-                budget.refund();
-            }
+            self.budget.refund();
             self.state = State::BackingOff {
                 until: moment.now.after(NOT_SENT_PAUSE),
             };

@@ -74,42 +74,56 @@ impl fmt::Display for BackoffError {
 
 impl std::error::Error for BackoffError {}
 
-/// Token calls left today. WeChat counts days in Asia/Shanghai.
+/// The calls that were made on a day; part of an app's record, so that the count outlives whoever made them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// Number of the day in Asia/Shanghai, where WeChat's days begin.
+    pub day: u64,
+    /// How many calls.
+    pub calls: u32,
+}
+
+/// Token calls left today.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
-    per_day: u32,
-    day: u64,
-    spent: u32,
+    per_day: Option<u32>,
+    spent: Spent,
 }
 
 impl Budget {
-    /// A budget of `per_day` calls.
-    pub fn new(per_day: u32) -> Budget {
-        Budget {
-            per_day,
-            day: 0,
-            spent: 0,
-        }
+    /// A budget of `per_day` calls, of which `spent` are made already; without a number any call may be made, and none is
+    /// counted.
+    pub fn new(per_day: Option<u32>, spent: Spent) -> Budget {
+        Budget { per_day, spent }
     }
 
     /// Takes one call from today's budget; false when nothing is left before midnight.
     pub fn spend(&mut self, moment: &Moment) -> bool {
-        let today = moment.wall.shanghai_day();
+        let Some(per_day) = self.per_day else {
+            return true;
+        };
+        let day = moment.wall.shanghai_day();
         // Only a later day resets the count: a wall clock that steps back must not hand out a second budget.
-        if today > self.day {
-            self.day = today;
-            self.spent = 0;
+        if day > self.spent.day {
+            self.spent = Spent { day, calls: 0 };
         }
-        if self.spent >= self.per_day {
+        if self.spent.calls >= per_day {
             return false;
         }
-        self.spent += 1;
+        self.spent.calls += 1;
         true
     }
 
     /// Gives one call back that was never sent.
     pub fn refund(&mut self) {
-        self.spent = self.spent.saturating_sub(1);
+        if self.per_day.is_some() {
+            self.spent.calls = self.spent.calls.saturating_sub(1);
+        }
+    }
+
+    /// What was spent so far.
+    pub fn spent(&self) -> Spent {
+        self.spent
     }
 }
 
@@ -202,7 +216,7 @@ mod tests {
     #[test]
     fn a_budget_is_per_day_in_shanghai_and_survives_a_clock_that_steps_back() {
         let before_midnight = 16 * 3_600_000 - 1;
-        let mut budget = Budget::new(2);
+        let mut budget = Budget::new(Some(2), Spent::default());
         assert!(budget.spend(&moment(before_midnight)));
         assert!(budget.spend(&moment(before_midnight)));
         assert!(!budget.spend(&moment(before_midnight)));
@@ -217,6 +231,15 @@ mod tests {
         );
         budget.refund();
         assert!(budget.spend(&moment(before_midnight)));
+    }
+
+    #[test]
+    fn without_a_number_nothing_is_counted_and_what_was_stays() {
+        let spent = Spent { day: 7, calls: 3 };
+        let mut budget = Budget::new(None, spent);
+        assert!(budget.spend(&moment(16 * 3_600_000)));
+        budget.refund();
+        assert_eq!(budget.spent(), spent);
     }
 
     #[test]

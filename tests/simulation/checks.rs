@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use wechat_token::record::AppRecord;
 
-use super::plan::{Setup, APPS};
+use super::plan::{Setup, APPS, THRIFTY};
 use super::wechat::WeChat;
 
 /// What a run must never do, and what it did so far.
@@ -20,6 +20,8 @@ pub struct Checks {
     announced: [u64; APPS.len()],
     flights: [Option<Flight>; APPS.len()],
     last_early: [Option<u64>; APPS.len()],
+    /// Calls of the thrifty app before and after midnight.
+    spent: [u32; 2],
     workers: BTreeMap<usize, Worker>,
 }
 
@@ -42,6 +44,8 @@ pub struct Seen {
     pub calls: u64,
     /// Refreshes caused by rejections.
     pub early: u64,
+    /// Days on which the thrifty app's budget was spent.
+    pub budgets: u64,
     /// Times that a lease changed its holder.
     pub takeovers: u64,
     /// Writes that lost the compare-and-swap.
@@ -178,6 +182,9 @@ impl Checks {
             call,
             until: now + setup.call_timeout,
         });
+        if app == THRIFTY {
+            self.spend(now, setup);
+        }
         let Some(token) = &record.token else {
             return;
         };
@@ -202,6 +209,20 @@ impl Checks {
             );
         }
         self.last_early[app] = Some(now);
+    }
+
+    fn spend(&mut self, now: u64, setup: &Setup) {
+        let calls = &mut self.spent[usize::from(now >= setup.midnight)];
+        *calls += 1;
+        let (calls, budget) = (*calls, setup.budget);
+        self.seen.budgets += u64::from(calls == budget);
+        if calls > budget {
+            let what = format!(
+                "{}: {calls} token calls in a day exceed its budget of {budget}",
+                APPS[THRIFTY]
+            );
+            self.fail(now, what);
+        }
     }
 
     /// A token call was answered, or counts as over.

@@ -7,7 +7,7 @@ use wechat_token::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
 use wechat_token::message::Message;
 use wechat_token::record::{app_key, encode_epoch, epoch_key, AppRecord};
 use wechat_token::time::{millis, Millis, UnixMillis};
-use wechat_token::token::Generation;
+use wechat_token::token::{Generation, Spent};
 
 use super::plan::{Mutation, APPS};
 use super::process::{Call, Event, Process, Queue};
@@ -40,6 +40,7 @@ impl SimHost<'_> {
                 }
             }
             Some(Mutation::LimitForgotten) => record.rejected_not_before = Millis(0),
+            Some(Mutation::BudgetForgotten) => record.spent = Spent::default(),
             Some(Mutation::NoInFlightMark) => record.in_flight_until = Millis(0),
             Some(Mutation::ExpiryIgnored) => {
                 if let Some(token) = &mut record.token {
@@ -85,7 +86,7 @@ impl Host for SimHost<'_> {
     }
 
     fn wall(&self) -> UnixMillis {
-        self.with(|process| UnixMillis(1_800_000_000_000 + process.now))
+        self.with(|process| UnixMillis(MIDNIGHT - process.setup.midnight + process.now))
     }
 
     fn random(&self) -> u64 {
@@ -371,6 +372,9 @@ impl Host for SimHost<'_> {
 
     fn set_metric(&self, _: u32, _: u64) {}
 }
+
+/// A midnight in Shanghai.
+const MIDNIGHT: u64 = 20_833 * 86_400_000 - 8 * 3_600_000;
 
 fn app_of(key: &str) -> Option<usize> {
     APPS.iter().position(|appid| key == app_key(appid))

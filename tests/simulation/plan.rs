@@ -4,8 +4,10 @@ use serde_json::json;
 
 use super::rng::Rng;
 
-/// The apps; the first uses the stable endpoint, the second the classic one.
-pub const APPS: [&str; 2] = ["wxA", "wxB"];
+/// The apps; the first uses the stable endpoint, the others the classic one, the last with a budget that is soon spent.
+pub const APPS: [&str; 3] = ["wxA", "wxB", "wxC"];
+/// The app whose budget is small.
+pub const THRIFTY: usize = 2;
 /// Virtual machines of injectors.
 pub const WORKERS: usize = 4;
 /// Period of ticks, in milliseconds.
@@ -43,6 +45,8 @@ pub enum Mutation {
     NoDeadlines,
     /// An older token is saved over a newer one.
     OlderTokenSaved,
+    /// Whoever takes a lease over knows nothing of the calls that were made that day.
+    BudgetForgotten,
 }
 
 /// What happens to the process, its messages or WeChat. Spans are milliseconds.
@@ -110,6 +114,10 @@ pub struct Setup {
     pub wait: u64,
     /// Limit on refreshes by rejection.
     pub rejected_interval: u64,
+    /// Calls a day of the thrifty app.
+    pub budget: u32,
+    /// When a new day begins, after the faults: an app without budget has a token again.
+    pub midnight: u64,
     /// When the singleton comes up.
     pub refresher_at: u64,
     /// How often another virtual machine runs between reading and writing a key, in 100.
@@ -137,6 +145,8 @@ impl Setup {
             call_timeout: rng.between(10, 30) * 100,
             wait: rng.between(5, 50) * 100,
             rejected_interval: rng.between(10, 25) * 1_000,
+            budget: rng.between(5, 9) as u32,
+            midnight: rng.between(98_000, 106_000),
             refresher_at: if rng.chance(25) {
                 rng.between(2_000, 15_000)
             } else {
@@ -159,6 +169,10 @@ impl Setup {
             "apps": [
                 {"appid": APPS[0], "secret": {"value": "secret-a"}},
                 {"appid": APPS[1], "secret": {"value": "secret-b"}, "token_api": "classic", "sole_refresher": true},
+                {
+                    "appid": APPS[THRIFTY], "secret": {"value": "secret-c"}, "token_api": "classic", "sole_refresher": true,
+                    "refresh": {"daily_budget": self.budget},
+                },
             ],
             "default_app": APPS[0],
             "weixin": {
@@ -222,6 +236,18 @@ fn provoke(mutation: Mutation) -> Vec<(u64, Fault)> {
                     )
                 })
                 .chain([(10_000, late)])
+                .collect()
+        }
+        Mutation::BudgetForgotten => {
+            let failing = Fault::TokenCalls {
+                span: 40_000,
+                how: TokenFault::SystemError,
+            };
+            let traps = [30_000, 40_000]
+                .into_iter()
+                .flat_map(|at| (0..WORKERS).map(move |worker| (at, Fault::TrapWorker { worker })));
+            traps
+                .chain([(20_000, failing), (25_000, Fault::TrapRefresher)])
                 .collect()
         }
         _ => Vec::new(),

@@ -6,7 +6,7 @@ use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
 use crate::host::{Callout, Headers, Host};
 use crate::time::Millis;
-use crate::token::{Attempt, Event};
+use crate::token::{Attempt, Event, Spent};
 use crate::wechat::{parse_token_reply, token_call, Failure};
 
 /// Bytes of a token reply that are read; a real one has less than 1 KiB.
@@ -85,8 +85,11 @@ impl Refresher {
             .get(app)
             .and_then(Option::as_ref)
             .map(|kept| &kept.machine);
+        let mut spent = Spent::default();
         self.write(host, slot, app, entry, |record| {
-            // A refresh by rejection has used up its limit; were this holder to die now, the next one must know.
+            spent = record.spent;
+            // The call counts from here on, and a refresh by rejection has used up its limit: were this holder to die now,
+            // the next one must know.
             if let Some(machine) = machine {
                 machine.store(record);
             }
@@ -125,7 +128,8 @@ impl Refresher {
             // The cluster is not there yet, or the call failed before it left: nothing is on its way.
             Err(_) => {
                 let _ = self.write(host, slot, app, entry, |record| {
-                    record.in_flight_until = Millis(0)
+                    record.in_flight_until = Millis(0);
+                    record.spent = spent;
                 });
                 Err(Fetch::NotSent)
             }

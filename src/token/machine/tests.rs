@@ -1,3 +1,5 @@
+mod budget;
+
 use super::*;
 use crate::time::UnixMillis;
 use crate::token::Backoff;
@@ -311,41 +313,6 @@ fn the_same_string_back_after_a_rejection_settles_it() {
         (Generation(1), Generation(1))
     );
     assert_eq!(d.handle(Event::Rejected(Generation(1))), []);
-}
-
-#[test]
-fn a_budget_stops_the_classic_endpoint_until_midnight() {
-    let mut d = setup(Policy {
-        daily_budget: Some(1),
-        ..policy()
-    });
-    d.fetch();
-    d.grant("a", 7200);
-    d.now = d.machine.next_wakeup();
-    assert_eq!(
-        d.handle(Event::Timer),
-        [Command::Publish, Command::Report(Report::BudgetSpent)]
-    );
-    assert_eq!(
-        d.machine.next_wakeup(),
-        d.now.after(at(d.now).wall.until_shanghai_midnight())
-    );
-    d.fetch();
-}
-
-#[test]
-fn a_call_that_was_not_sent_costs_nothing_and_is_tried_again_soon() {
-    let mut d = setup(Policy {
-        daily_budget: Some(1),
-        ..policy()
-    });
-    for _ in 0..100 {
-        d.fetch();
-        assert_eq!(d.handle(Event::NotSent), []);
-        assert_eq!(d.machine.next_wakeup(), d.now.after(NOT_SENT_PAUSE));
-    }
-    d.fetch();
-    d.grant("a", 7200);
 }
 
 #[test]
