@@ -160,8 +160,10 @@ impl Machine {
         matches!(self.state, State::Refreshing { .. })
     }
 
-    /// Writes what the machine knows into `record`; term, holder and in-flight mark are the lease's matter.
+    /// Writes what the machine knows into `record`; term, holder and the mark of a call of its own are the lease's matter.
+    /// The mark that an earlier holder left stays: were it erased, a third one could call beside that holder's call.
     pub fn store(&self, record: &mut AppRecord) {
+        record.in_flight_until = self.not_before;
         record.generation = self.generation;
         record.token = self.token.clone();
         record.settled = self.settled;
