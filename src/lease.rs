@@ -13,6 +13,8 @@ use crate::time::Millis;
 
 /// How often a root says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How often the leases of others are looked at.
+pub const PATROL: Duration = Duration::from_secs(1);
 /// A holder that was silent for this long is dead: with one look a second, a dead one is replaced within 3 s.
 pub const DEAD_AFTER: Duration = Duration::from_millis(1_500);
 /// A slot may be reused only after a much longer silence: a paused process must not lose its slots.

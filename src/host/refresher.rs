@@ -5,13 +5,14 @@
 
 mod calls;
 mod lease;
+mod patrol;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
-use std::time::Duration;
 
 use self::calls::Fetch;
+use self::patrol::Patrol;
 use crate::config::Config;
 use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
@@ -22,8 +23,6 @@ use crate::wechat::Failure;
 
 /// Token calls on their way at once: 1,000 apps must not become 1,000 connections.
 const MOST_CALLS: usize = 32;
-/// How often the leases of others are looked at.
-const PATROL: Duration = Duration::from_secs(1);
 
 /// The apps whose tokens this root keeps, or would keep.
 pub struct Refresher {
@@ -35,9 +34,7 @@ pub struct Refresher {
     schedule: BTreeSet<(Millis, usize)>,
     /// Calls on their way, with the index of the app.
     calls: Vec<(u32, usize)>,
-    /// Apps whose holder looked dead, and since when: one look is not enough after a pause of the whole process.
-    suspects: Vec<Option<Millis>>,
-    next_patrol: Millis,
+    patrol: Patrol,
 }
 
 struct Kept {
@@ -61,17 +58,15 @@ impl Refresher {
             kept: config.apps.iter().map(|_| None).collect(),
             schedule: BTreeSet::new(),
             calls: Vec::new(),
-            suspects: vec![None; config.apps.len()],
+            patrol: Patrol::new(config.apps.len()),
             config,
-            next_patrol: Millis(0),
         }
     }
 
     /// Looks after leases, starts what is due, updates gauges.
     pub fn handle_tick<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {
         let now = host.now();
-        if now >= self.next_patrol {
-            self.next_patrol = now.after(PATROL);
+        if self.patrol.is_due(now) {
             self.patrol(host, slot, now);
             self.gauge(metrics, now);
         }
@@ -119,6 +114,7 @@ impl Refresher {
         self.kept.fill_with(|| None);
         self.schedule.clear();
         self.calls.clear();
+        self.patrol.restart();
     }
 
     fn start_due<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {

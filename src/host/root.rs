@@ -81,10 +81,11 @@ impl Root {
             }
             self.slot = Slot::claim(host, self.is_primary, now);
         }
+        // Messages first: with their help both see what changed, without them only that something did.
+        self.drain(host);
         if let Some(slot) = &self.slot {
             self.refresher.handle_tick(host, slot, &mut self.metrics);
         }
-        self.drain(host);
         if let Some(injector) = &mut self.injector {
             injector.handle_tick(host, &mut self.metrics);
         }
@@ -121,6 +122,7 @@ impl Root {
             host.focus(self.id);
             match Message::decode(&bytes) {
                 Some(Message::Updated { appid, epoch }) => {
+                    self.refresher.handle_updated(&appid, epoch);
                     if let Some(injector) = &mut self.injector {
                         injector.handle_updated(host, &appid, epoch);
                     }

@@ -5,13 +5,16 @@ use std::time::Duration;
 use wechat_token::host::headers::HeaderMap;
 use wechat_token::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
 use wechat_token::message::Message;
-use wechat_token::record::{app_key, encode_epoch, epoch_key, AppRecord};
+use wechat_token::record::{app_key, encode_epoch, epoch_key, AppRecord, SlotRecord};
 use wechat_token::time::{millis, Millis, UnixMillis};
 use wechat_token::token::{Generation, Spent};
 
 use super::plan::{Mutation, APPS};
 use super::process::{Call, Event, Process, Queue};
 use super::world::World;
+
+/// How the keys of slots begin.
+const SLOTS: &str = "wechat-token/1/slot/";
 
 /// The host of virtual machine `vm`.
 #[derive(Clone, Copy)]
@@ -252,6 +255,11 @@ impl Host for SimHost<'_> {
                 Some(app) => self.write_record(process, app, value),
                 None => value.to_vec(),
             };
+            if key.starts_with(SLOTS) {
+                if let Some(slot) = SlotRecord::decode(&value) {
+                    process.owners.insert(slot.incarnation, self.vm);
+                }
+            }
             let next = process.next_id();
             process.shared.insert(key.to_owned(), (value, next));
             if key == epoch_key() {

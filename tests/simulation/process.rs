@@ -79,8 +79,12 @@ pub struct VmState {
     pub worker: Option<usize>,
     /// Trapped or ended: never called again.
     pub is_dead: bool,
+    /// When that came to be.
+    pub died_at: u64,
     /// Its thread does not run before this.
     pub stalled_until: u64,
+    /// Since when it runs without a break.
+    pub runs_since: u64,
     /// Number of the timer that counts.
     pub timer: u64,
     /// Tick period in milliseconds.
@@ -136,6 +140,9 @@ pub struct Weather {
     pub callback_lost: u64,
 }
 
+/// A dead holder is replaced within this, in milliseconds: its last heartbeat must be 1.5 s old at two looks a second apart.
+const REPLACED_WITHIN: u64 = 4_000;
+
 /// The process.
 #[derive(Debug)]
 pub struct Process {
@@ -157,6 +164,8 @@ pub struct Process {
     pub queues: Vec<Queue>,
     /// Virtual machines, dead ones too.
     pub vms: Vec<VmState>,
+    /// Which virtual machine claimed a slot, by its incarnation.
+    pub owners: BTreeMap<u64, usize>,
     /// Which virtual machine serves each worker now.
     pub serving: [usize; WORKERS],
     /// Token calls.
@@ -198,6 +207,7 @@ impl Process {
             shared: BTreeMap::new(),
             queues: Vec::new(),
             vms: Vec::new(),
+            owners: BTreeMap::new(),
             serving: [0; WORKERS],
             calls: BTreeMap::new(),
             exchanges: BTreeMap::new(),
@@ -244,6 +254,9 @@ impl Process {
             *latest += span;
         }
         let now = self.now;
+        for state in &mut self.vms {
+            state.runs_since = state.runs_since.max(now);
+        }
         let late = std::mem::take(&mut self.events)
             .into_iter()
             .map(|Reverse(mut entry)| {
@@ -259,6 +272,7 @@ impl Process {
             return;
         };
         state.stalled_until = state.stalled_until.max(self.now + span);
+        state.runs_since = state.runs_since.max(state.stalled_until);
         for (stream, latest) in self.parked.iter_mut() {
             if self
                 .exchanges
@@ -272,7 +286,10 @@ impl Process {
 
     /// The virtual machine is never called again, and its requests are lost.
     pub fn kill(&mut self, vm: usize) {
-        self.vms[vm].is_dead = true;
+        let state = &mut self.vms[vm];
+        if !std::mem::replace(&mut state.is_dead, true) {
+            state.died_at = self.now;
+        }
         let lost: Vec<u32> = self
             .exchanges
             .iter()
@@ -305,6 +322,28 @@ impl Process {
             .get(&app_key(APPS[app]))
             .and_then(|(bytes, _)| AppRecord::decode(bytes))
             .unwrap_or_default()
+    }
+
+    /// Apps whose holder died while others could take its place, and nobody did.
+    pub fn check_holders(&mut self) {
+        let long_ago = self.now.saturating_sub(REPLACED_WITHIN);
+        let somebody_runs = self
+            .vms
+            .iter()
+            .any(|vm| !vm.is_dead && vm.timer > 1 && vm.runs_since < long_ago);
+        for (app, name) in APPS.iter().enumerate() {
+            let holder = self.record(app).holder.incarnation;
+            let Some(vm) = self.owners.get(&holder).and_then(|vm| self.vms.get(*vm)) else {
+                continue;
+            };
+            if somebody_runs && vm.is_dead && vm.died_at < long_ago {
+                let what = format!(
+                    "{name}: its holder died at {}, and nobody took its place",
+                    vm.died_at
+                );
+                self.checks.fail(self.now, what);
+            }
+        }
     }
 
     /// Requests that wait longer than they may.

@@ -43,6 +43,7 @@ impl World {
             world.send_released();
             let mut process = world.process.borrow_mut();
             process.check_deadlines();
+            process.check_holders();
             if let Some(violation) = process.checks.violation.take() {
                 return Err(violation);
             }
@@ -134,10 +135,13 @@ impl World {
     pub fn load(&self, worker: Option<usize>) -> usize {
         let vm = {
             let process = &mut *self.process.borrow_mut();
+            let now = process.now;
             process.vms.push(VmState {
                 worker,
                 is_dead: false,
+                died_at: 0,
                 stalled_until: 0,
+                runs_since: now,
                 timer: 0,
                 period: 0,
                 focus: ROOT,

@@ -1,67 +1,33 @@
-//! The leases: which apps this root may renew, and their records, written only while the lease holds.
+//! The leases of this root: taken, left, and the apps' records, written only while the lease holds.
 
 use log::{info, warn};
 
-use super::{moment, Kept, Refresher, PATROL};
+use super::{moment, Kept, Refresher};
 use crate::config::App;
-use crate::host::slot::{announce, holder_lives, Slot};
+use crate::host::slot::{announce, Slot};
 use crate::host::{Cas, Host, HostError};
-use crate::lease::{judge, take, Claim};
+use crate::lease::take;
 use crate::record::{app_key, AppRecord};
-use crate::time::Millis;
 use crate::token::{Machine, Policy};
 
 impl Refresher {
-    /// Takes the leases that are free and leaves those that were lost.
-    pub(super) fn patrol<H: Host>(&mut self, host: &H, slot: &Slot, now: Millis) {
-        let apps: Vec<(String, usize)> = self
-            .index
-            .iter()
-            .map(|(appid, app)| (appid.clone(), *app))
-            .collect();
-        for (appid, app) in apps {
-            let (record, cas) = read(host, &appid);
-            let alive = record.term != 0
-                && record.holder != slot.me
-                && holder_lives(host, &record.holder, now);
-            match judge(&record, &slot.me, alive, now) {
-                Claim::Mine if self.kept(app).is_some() => {}
-                Claim::Theirs => {
-                    self.suspect(app, None);
-                    self.drop_app(app);
-                }
-                Claim::Mine | Claim::Free => {
-                    let since = self.suspects.get(app).copied().flatten().unwrap_or(now);
-                    self.suspect(app, Some(since));
-                    // A standby gives the singleton, or a process that was paused, one more round to show itself.
-                    if slot.me.primary || now.since(since) >= PATROL {
-                        self.suspect(app, None);
-                        self.take_lease(host, slot, app, &appid, &record, cas);
-                    }
-                }
-            }
-        }
-    }
-
+    /// Takes a lease; false when somebody else wrote the record first.
     pub(super) fn take_lease<H: Host>(
         &mut self,
         host: &H,
         slot: &Slot,
         app: usize,
-        appid: &str,
+        entry: &App,
         record: &AppRecord,
         cas: Cas,
-    ) {
+    ) -> bool {
         let taken = take(record, &slot.me);
         if host
-            .set_shared(&app_key(appid), &taken.encode(), cas)
+            .set_shared(&app_key(&entry.appid), &taken.encode(), cas)
             .is_err()
         {
-            return;
+            return false;
         }
-        let Some(entry) = self.config.apps.get(app) else {
-            return;
-        };
         if record.term != 0 {
             info!("event=lease_taken app={} term={}", entry.name, taken.term);
         }
@@ -78,15 +44,12 @@ impl Refresher {
                 generation,
             }));
         }
+        true
     }
 
-    fn suspect(&mut self, app: usize, since: Option<Millis>) {
-        if let Some(place) = self.suspects.get_mut(app) {
-            *place = since;
-        }
-    }
-
+    /// Forgets an app whose lease was lost; the next patrol finds out who has it.
     pub(super) fn drop_app(&mut self, app: usize) {
+        self.patrol.open(app);
         if let Some(kept) = self.kept.get_mut(app).and_then(Option::take) {
             self.schedule.remove(&(kept.due, app));
             self.calls.retain(|(_, called)| *called != app);
@@ -115,7 +78,9 @@ impl Refresher {
         });
         match written {
             Ok(()) => {
-                announce(host, &entry.appid, host.now());
+                let epoch = announce(host, &entry.appid, host.now());
+                // Our own change tells us nothing.
+                self.patrol.note(epoch, None);
                 true
             }
             Err(_) => {
@@ -146,7 +111,7 @@ impl Refresher {
 }
 
 /// An app's record, an empty one if there is none; a record of another version counts as none.
-fn read<H: Host>(host: &H, appid: &str) -> (AppRecord, Cas) {
+pub(super) fn read<H: Host>(host: &H, appid: &str) -> (AppRecord, Cas) {
     match host.shared(&app_key(appid)) {
         Some((bytes, cas)) => (AppRecord::decode(&bytes).unwrap_or_default(), cas),
         None => (AppRecord::default(), Cas::ABSENT),
