@@ -73,6 +73,9 @@ pub fn slot_is_free(slot: Option<&SlotRecord>, now: Millis) -> bool {
 }
 
 #[cfg(test)]
+mod properties;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

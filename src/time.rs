@@ -17,7 +17,7 @@ pub struct UnixMillis(pub u64);
 
 /// China has one time zone and no daylight saving: UTC+8.
 const SHANGHAI_OFFSET_MS: u64 = 8 * 3_600_000;
-const DAY_MS: u64 = 86_400_000;
+pub(crate) const DAY_MS: u64 = 86_400_000;
 
 impl Millis {
     /// The instant `span` later; saturates instead of wrapping.

@@ -360,4 +360,6 @@ fn later(wait: Duration, moment: &Moment) -> Millis {
 }
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
