@@ -5,6 +5,8 @@
 
 mod answer;
 mod counts;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -97,14 +99,6 @@ impl Injector {
         let route =
             self.routes
                 .decide(request.authority, &request.path, &request.named_app, is_own);
-        // Each call of the host costs about a microsecond: a header that is not there is not removed.
-        let names_app = matches!(
-            route,
-            Route::Inject { .. } | Route::Pass(Passed::CallerToken)
-        );
-        if names_app && request.named_app != NamedApp::Absent {
-            let _ = host.remove_header(Headers::Request, APPID_HEADER);
-        }
         Some(match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);
@@ -112,7 +106,7 @@ impl Injector {
                     self.note_original_path(host, &request);
                 }
                 if reason == Passed::CallerToken {
-                    self.forget_app_name(host, &request.path);
+                    self.move_app_name(host, &request);
                 }
                 Flow::Continue
             }
@@ -250,6 +244,11 @@ impl Injector {
             is_resend,
         };
         self.note_original_path(host, request);
+        // From here on the token in the path names the app. A header that is not there is not removed: each call of the
+        // host costs about a microsecond.
+        if request.named_app != NamedApp::Absent {
+            let _ = host.remove_header(Headers::Request, APPID_HEADER);
+        }
         self.streams.insert(stream, Stream::Injected(carried));
         self.counts.add(app, Count::Injected);
         if is_resend {
@@ -258,11 +257,23 @@ impl Injector {
         Flow::Continue
     }
 
-    /// A request goes on without our token; the parameter that named its app is not WeChat's to see.
-    fn forget_app_name<H: Host>(&mut self, host: &H, path: &Scan<'_>) {
-        strip(path, &mut self.scratch);
-        if self.scratch != path.raw() {
+    /// A request goes on without our token: the parameter that named its app is not WeChat's to see, and with a single app
+    /// neither is the header. With several the header stays, or takes the parameter's place: a route may send the request
+    /// again, and without a name that attempt would get the default app's token.
+    fn move_app_name<H: Host>(&mut self, host: &H, request: &Request<'_>) {
+        strip(&request.path, &mut self.scratch);
+        if self.scratch != request.path.raw() {
             let _ = host.set_header(Headers::Request, ":path", &self.scratch);
+        }
+        let is_in_header = request.named_app != NamedApp::Absent;
+        match request.path.from_appid() {
+            _ if is_in_header && self.config.apps.len() == 1 => {
+                let _ = host.remove_header(Headers::Request, APPID_HEADER);
+            }
+            NamedApp::One(appid) if !is_in_header && self.config.apps.len() > 1 => {
+                let _ = host.set_header(Headers::Request, APPID_HEADER, appid);
+            }
+            _ => {}
         }
     }
 

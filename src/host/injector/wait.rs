@@ -48,7 +48,7 @@ impl Injector {
             if request.path.carries_secret() {
                 self.note_original_path(host, request);
             }
-            self.forget_app_name(host, &request.path);
+            self.move_app_name(host, request);
             self.streams.insert(request.stream, Stream::Done);
             return Flow::Continue;
         }
