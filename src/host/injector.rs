@@ -25,7 +25,7 @@ use crate::host::view::View;
 use crate::host::{Flow, Headers, Host};
 use crate::record::{app_key, AppRecord};
 use crate::reply::Rejection;
-use crate::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp, Scan};
+use crate::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp};
 use crate::route::{Passed, Route, Routes};
 use crate::time::Millis;
 use crate::token::Generation;

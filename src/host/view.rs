@@ -16,6 +16,8 @@ pub struct View {
     pub generation: Generation,
     /// Rejections up to this generation are dealt with.
     pub settled: Generation,
+    /// A rejection that is dealt with counts again from here on.
+    pub limited_until: Millis,
     /// The newest generation that WeChat rejected here.
     pub rejected: Generation,
     /// Why there is no newer token.
@@ -38,6 +40,7 @@ impl View {
         self.is_wanted = false;
         self.holder = Some(record.holder);
         self.settled = record.settled;
+        self.limited_until = record.rejected_not_before;
         self.trouble = record.trouble;
         if let Some(token) = &record.token {
             if record.generation > self.generation || self.recent.is_empty() {
@@ -71,6 +74,13 @@ impl View {
     /// Whether a request that needs a token newer than `newer_than` can go on: there is one, or there will be none.
     pub fn satisfies(&self, newer_than: Generation) -> bool {
         self.live.is_some() && (self.generation > newer_than || self.settled >= newer_than)
+    }
+
+    /// Whether the holder would do nothing about a rejection of `generation`.
+    pub fn is_dealt_with(&self, generation: Generation, now: Millis) -> bool {
+        let is_open = self.trouble.is_some_and(|trouble| trouble.open);
+        generation != self.generation
+            || (self.settled >= generation && (is_open || now < self.limited_until))
     }
 
     /// Whether waiting is useless: no token, and no call before the trouble's `retry_at`.

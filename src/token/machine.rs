@@ -60,7 +60,8 @@ pub struct Machine {
     not_before: Millis,
     token: Option<Token>,
     generation: Generation,
-    /// Rejections of generations up to this one are dealt with; whoever waits for a newer one waits in vain.
+    /// Rejections of generations up to this one are dealt with until the limit admits the next; whoever waits for a newer
+    /// one waits in vain.
     settled: Generation,
     trouble: Option<Trouble>,
     attempt: Attempt,
@@ -286,22 +287,30 @@ impl Machine {
 
     fn handle_rejected(&mut self, generation: Generation, moment: &Moment) -> Vec<Command> {
         // A late 40001 for an old token must not end a fresh one: whoever got it finds the newer token already.
-        if generation != self.generation || self.settled >= generation {
+        if generation != self.generation {
+            return Vec::new();
+        }
+        // Settled is settled only for as long as the limit lasts: a token may live two hours, and may really be dead.
+        let is_settled = self.settled >= generation;
+        if is_settled && moment.now < self.limit.not_before {
             return Vec::new();
         }
         match (self.state, &self.token) {
-            (State::Fresh { .. }, Some(token)) => {
-                if self.limit.admit(token.granted_at, moment.now) {
+            (State::Fresh { refresh_at }, Some(token)) if refresh_at > moment.now => {
+                let report = if self.limit.admit(token.granted_at, is_settled, moment.now) {
                     self.state = State::Fresh {
                         refresh_at: moment.now,
                     };
-                    vec![Command::Report(Report::RejectedRefresh)]
+                    // It may have been settled before; from now on it is worth waiting again.
+                    self.settled = Generation(generation.0.saturating_sub(1));
+                    Report::RejectedRefresh
                 } else {
                     self.settled = generation;
-                    vec![Command::Publish, Command::Report(Report::RejectedLimited)]
-                }
+                    Report::RejectedLimited
+                };
+                vec![Command::Publish, Command::Report(report)]
             }
-            (State::Open { .. }, _) => {
+            (State::Open { .. }, _) if !is_settled => {
                 self.settled = generation;
                 vec![Command::Publish]
             }

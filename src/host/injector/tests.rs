@@ -1,7 +1,7 @@
 use super::*;
 use crate::config::Role;
 use crate::host::fake::FakeHost;
-use crate::record::Holder;
+use crate::record::{queue_name, Holder};
 use crate::secret::Secret;
 use crate::token::Token;
 use std::time::Duration;
@@ -70,6 +70,19 @@ impl Worker {
         (self.streams, flow)
     }
 
+    /// A request leaves and is answered with 40001.
+    fn reject(&mut self) {
+        let (stream, _) = self.attempt();
+        {
+            let state = &mut *self.host.0.borrow_mut();
+            state.response = [(":status".to_owned(), b"200".to_vec())].into();
+            state.body = br#"{"errcode":40001}"#.to_vec();
+        }
+        self.injector.handle_response(&self.host, stream, false);
+        self.injector.handle_response_body(&self.host, stream, true);
+        self.injector.handle_end(stream);
+    }
+
     fn tick(&mut self) {
         self.injector
             .handle_tick(&self.host, &mut Metrics::default());
@@ -131,4 +144,22 @@ fn a_request_that_gets_a_token_loses_what_named_its_app() {
     assert_eq!(w.attempt().1, Some(Flow::Continue));
     assert_eq!(w.path(), "/cgi-bin/a?access_token=token-of-b");
     assert_eq!(w.host.request("x-wechat-appid"), None);
+}
+
+#[test]
+fn a_rejection_that_was_dealt_with_is_told_again_when_the_limit_is_over() {
+    let mut w = worker("fail");
+    w.publish("wxa", 1, "token-of-a");
+    let queue = w.host.register_queue(&queue_name(0)).unwrap();
+    let mut record = AppRecord::decode(&w.host.shared(&app_key("wxa")).unwrap().0).unwrap();
+    record.settled = Generation(1);
+    record.rejected_not_before = w.host.now().after(Duration::from_secs(60));
+    w.write("wxa", &record);
+    w.injector.handle_updated(&w.host, "wxa", 0);
+    for (later, is_told) in [(0, false), (59, false), (1, true)] {
+        w.host.later(Duration::from_secs(later));
+        w.host.set_request(&[WECHAT, (":path", "/cgi-bin/a")]);
+        w.reject();
+        assert_eq!(w.host.dequeue(queue).is_some(), is_told, "after {later} s");
+    }
 }

@@ -264,7 +264,7 @@ fn a_rejection_of_the_current_generation_refreshes_and_a_late_one_does_not() {
     );
     assert_eq!(
         d.handle(Event::Rejected(Generation(1))),
-        [Command::Report(Report::RejectedRefresh)]
+        [Command::Publish, Command::Report(Report::RejectedRefresh)]
     );
     d.fetch();
     assert_eq!(d.handle(Event::Rejected(Generation(1))), [], "on its way");
@@ -311,6 +311,45 @@ fn the_same_string_back_after_a_rejection_settles_it() {
         (Generation(1), Generation(1))
     );
     assert_eq!(d.handle(Event::Rejected(Generation(1))), []);
+}
+
+#[test]
+fn a_token_that_is_rejected_within_the_limit_is_renewed_as_soon_as_the_limit_allows() {
+    let mut d = setup(policy());
+    d.fetch();
+    d.grant("a", 7200);
+    d.now = d.now.after(100 * S);
+    d.handle(Event::Rejected(Generation(1)));
+    d.fetch();
+    d.grant("b", 7200);
+    d.now = d.now.after(10 * S);
+    assert_eq!(
+        d.handle(Event::Rejected(Generation(2))),
+        [Command::Publish, Command::Report(Report::RejectedLimited)]
+    );
+    d.now = d.now.after(40 * S);
+    assert_eq!(d.handle(Event::Rejected(Generation(2))), [], "the limit");
+    d.now = d.now.after(11 * S);
+    assert_eq!(
+        d.handle(Event::Rejected(Generation(2))),
+        [Command::Publish, Command::Report(Report::RejectedRefresh)]
+    );
+    let mut record = AppRecord::default();
+    d.machine.store(&mut record);
+    assert_eq!(record.settled, Generation(1), "it is worth waiting again");
+    assert_eq!(d.handle(Event::Rejected(Generation(2))), [], "due anyway");
+    d.fetch();
+    d.grant("b", 7000);
+    let again = |d: &mut Driver, seconds: u32| {
+        d.now = d.now.after(S * seconds);
+        d.handle(Event::Rejected(Generation(2))).len()
+    };
+    assert_eq!(
+        again(&mut d, 119),
+        0,
+        "twice the interval, as it was in vain"
+    );
+    assert_eq!(again(&mut d, 2), 2);
 }
 
 #[test]
