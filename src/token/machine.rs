@@ -21,6 +21,8 @@ const FAILURES_TO_OPEN: u32 = 8;
 const LOST_REPLY_GRACE: Duration = Duration::from_secs(2);
 /// Pause before a call that could not be sent is tried again: the cluster is not there yet.
 const NOT_SENT_PAUSE: Duration = Duration::from_millis(250);
+/// After so many calls in a row that could not be sent (4 s) it is the next upstream's turn.
+const NOT_SENT_BEFORE_NEXT: u32 = 16;
 /// Between two successful refreshes lies at least this, or a quarter of the token's life if that is shorter.
 const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -68,6 +70,8 @@ pub struct Machine {
     /// Secrets and upstreams that failed since the last success or pause.
     tried: Attempt,
     failures: u32,
+    /// Calls in a row that could not be sent.
+    unsent: u32,
     budget: Option<Budget>,
     limit: RejectionLimit,
 }
@@ -91,6 +95,7 @@ impl Machine {
             attempt: Attempt::default(),
             tried: Attempt::default(),
             failures: 0,
+            unsent: 0,
             limit,
             policy,
         };
@@ -192,15 +197,24 @@ impl Machine {
     }
 
     fn handle_not_sent(&mut self, moment: &Moment) -> Vec<Command> {
-        if self.is_refreshing() {
-            if let Some(budget) = &mut self.budget {
-                budget.refund();
-            }
-            self.state = State::BackingOff {
-                until: moment.now.after(NOT_SENT_PAUSE),
-            };
+        if !self.is_refreshing() {
+            return Vec::new();
         }
-        Vec::new()
+        if let Some(budget) = &mut self.budget {
+            budget.refund();
+        }
+        self.state = State::BackingOff {
+            until: moment.now.after(NOT_SENT_PAUSE),
+        };
+        self.unsent = self.unsent.saturating_add(1);
+        if self.unsent.is_multiple_of(NOT_SENT_BEFORE_NEXT) {
+            self.attempt.upstream = (self.attempt.upstream + 1) % self.policy.upstreams;
+        }
+        // Less and less often: the cluster may be missing for days.
+        match self.unsent.is_power_of_two() && self.unsent >= NOT_SENT_BEFORE_NEXT {
+            true => vec![Command::Report(Report::NotSent)],
+            false => Vec::new(),
+        }
     }
 
     fn handle_granted(
@@ -232,6 +246,7 @@ impl Machine {
         };
         self.trouble = None;
         self.failures = 0;
+        self.unsent = 0;
         self.tried = Attempt::default();
         let end = self.token.as_ref().map_or(deadline, |token| token.deadline);
         let refresh_at = self.refresh_time(end, end.since(since), moment);
@@ -244,6 +259,7 @@ impl Machine {
             return Vec::new();
         }
         self.failures = self.failures.saturating_add(1);
+        self.unsent = 0;
         let errcode = failure.errcode();
         match failure.on_token() {
             OnToken::WrongSecret { retry } => {

@@ -46,6 +46,10 @@ impl Refresher {
                 );
                 "failed"
             }
+            Report::NotSent => {
+                warn!("event=calls_not_sent app={name} old_token_lives_s={left} problem=\"Envoy takes no call for a cluster of weixin.upstreams: it is missing, not warm or without a healthy host\"");
+                return;
+            }
             Report::RejectedRefresh => {
                 warn!("event=token_rejected app={name} generation={generation} action=refresh");
                 return;

@@ -378,13 +378,33 @@ fn a_call_that_was_not_sent_costs_nothing_and_is_tried_again_soon() {
         daily_budget: Some(1),
         ..policy()
     });
-    for _ in 0..100 {
+    for n in 1..=100 {
         d.fetch();
-        assert_eq!(d.handle(Event::NotSent), []);
+        let is_told = [16, 32, 64].contains(&n);
+        assert_eq!(d.handle(Event::NotSent).len(), usize::from(is_told), "{n}");
         assert_eq!(d.machine.next_wakeup(), d.now.after(NOT_SENT_PAUSE));
     }
     d.fetch();
     d.grant("a", 7200);
+}
+
+#[test]
+fn a_cluster_that_takes_no_calls_leaves_them_to_the_next_upstream() {
+    let mut d = setup(Policy {
+        upstreams: 2,
+        ..policy()
+    });
+    let begun = d.now;
+    while d.fetch().upstream == 0 {
+        d.handle(Event::NotSent);
+        assert!(d.now.since(begun) < 10 * S, "it stays with the first");
+    }
+    assert!(
+        d.now.since(begun) > 3 * S,
+        "the first may only not be warm yet"
+    );
+    d.grant("a", 7200);
+    assert_eq!(d.fetch().upstream, 1, "the one that worked is kept");
 }
 
 #[test]
