@@ -102,15 +102,18 @@ impl Injector {
         Some(match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);
-                if reason != Passed::OtherHost && request.path.carries_secret() {
-                    self.note_original_path(host, &request);
+                if reason != Passed::OtherHost {
+                    self.hide_secrets(host, &request);
                 }
                 if reason == Passed::CallerToken {
                     self.move_app_name(host, &request);
                 }
                 Flow::Continue
             }
-            Route::Refuse(rejection) => self.reply(host, stream, None, rejection, None),
+            Route::Refuse(rejection) => {
+                self.hide_secrets(host, &request);
+                self.reply(host, stream, None, rejection, None)
+            }
             Route::Inject { app } => self.serve(host, app, &request),
         })
     }
@@ -200,7 +203,10 @@ impl Injector {
         if view.satisfies(newer_than) {
             return self.put_token(host, app, request, newer_than > Generation(0));
         }
-        if view.is_hopeless() {
+        let is_hopeless = view.is_hopeless();
+        // However this ends: Envoy may end it too, and logs the path then.
+        self.hide_secrets(host, request);
+        if is_hopeless {
             return self.give_up(host, app, request, now, Wait::None);
         }
         let waiter = Waiter {
@@ -274,6 +280,13 @@ impl Injector {
                 let _ = host.set_header(Headers::Request, APPID_HEADER, appid);
             }
             _ => {}
+        }
+    }
+
+    /// The path stays as it is, and so must not be logged where it holds a token or secret.
+    fn hide_secrets<H: Host>(&mut self, host: &H, request: &Request<'_>) {
+        if request.path.carries_secret() {
+            self.note_original_path(host, request);
         }
     }
 

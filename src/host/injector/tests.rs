@@ -163,3 +163,17 @@ fn a_rejection_that_was_dealt_with_is_told_again_when_the_limit_is_over() {
         assert_eq!(w.host.dequeue(queue).is_some(), is_told, "after {later} s");
     }
 }
+
+#[test]
+fn a_callers_token_is_kept_out_of_the_log_of_a_request_that_is_refused_or_waits() {
+    for appid in ["wxa", "wxunknown"] {
+        let mut w = worker("fail");
+        let path = "/cgi-bin/a?access_token=the-callers-own&secret=s3cr3t";
+        w.host
+            .set_request(&[WECHAT, (":path", path), ("x-wechat-appid", appid)]);
+        assert_eq!(w.attempt().1, Some(Flow::HoldAll), "{appid}");
+        let logged = w.host.request("x-envoy-original-path");
+        let expected = "/cgi-bin/a?access_token=&secret=";
+        assert_eq!(logged.as_deref(), Some(expected), "{appid}");
+    }
+}
