@@ -6,6 +6,8 @@
 mod calls;
 mod lease;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;

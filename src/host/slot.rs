@@ -145,7 +145,8 @@ pub fn epoch<H: Host>(host: &H) -> u64 {
         .unwrap_or(0)
 }
 
-fn raise_epoch<H: Host>(host: &H) -> u64 {
+/// Says that records changed: every worker reads them on its next tick. Gives the new epoch.
+pub fn raise_epoch<H: Host>(host: &H) -> u64 {
     let key = epoch_key();
     for _ in 0..MOST_TRIES {
         let present = host.shared(&key);

@@ -4,7 +4,7 @@ use log::{info, warn};
 
 use super::{moment, Kept, Refresher, PATROL};
 use crate::config::App;
-use crate::host::slot::{announce, holder_lives, Slot};
+use crate::host::slot::{announce, holder_lives, raise_epoch, Slot};
 use crate::host::{Cas, Host, HostError};
 use crate::lease::{judge, take, Claim};
 use crate::record::{app_key, AppRecord};
@@ -19,6 +19,7 @@ impl Refresher {
             .iter()
             .map(|(appid, app)| (appid.clone(), *app))
             .collect();
+        let mut has_taken_over = false;
         for (appid, app) in apps {
             let (record, cas) = read(host, &appid);
             let alive = record.term != 0
@@ -36,13 +37,19 @@ impl Refresher {
                     // A standby gives the singleton, or a process that was paused, one more round to show itself.
                     if slot.me.primary || now.since(since) >= PATROL {
                         self.suspect(app, None);
-                        self.take_lease(host, slot, app, &appid, &record, cas);
+                        let is_taken = self.take_lease(host, slot, app, &appid, &record, cas);
+                        has_taken_over |= is_taken && record.term != 0;
                     }
                 }
             }
         }
+        // Workers would go on telling the last holder of rejected tokens; a first lease is soon followed by a token.
+        if has_taken_over {
+            raise_epoch(host);
+        }
     }
 
+    /// Whether the lease could be taken.
     pub(super) fn take_lease<H: Host>(
         &mut self,
         host: &H,
@@ -51,16 +58,16 @@ impl Refresher {
         appid: &str,
         record: &AppRecord,
         cas: Cas,
-    ) {
+    ) -> bool {
         let taken = take(record, &slot.me);
         if host
             .set_shared(&app_key(appid), &taken.encode(), cas)
             .is_err()
         {
-            return;
+            return false;
         }
         let Some(entry) = self.config.apps.get(app) else {
-            return;
+            return false;
         };
         if record.term != 0 {
             info!("event=lease_taken app={} term={}", entry.name, taken.term);
@@ -78,6 +85,7 @@ impl Refresher {
                 generation,
             }));
         }
+        true
     }
 
     fn suspect(&mut self, app: usize, since: Option<Millis>) {

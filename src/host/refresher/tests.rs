@@ -1,0 +1,70 @@
+use std::time::Duration;
+
+use crate::host::fake::FakeHost;
+use crate::host::root::Root;
+use crate::message::Message;
+use crate::record::queue_name;
+use crate::token::Generation;
+
+const S: Duration = Duration::from_secs(1);
+const ONE_APP: &str = r#"{"apps": [{"appid": "wxa", "secret": {"value": "s"}}]}"#;
+const GRANT: &str = r#"{"access_token": "token", "expires_in": 7200}"#;
+
+fn root(host: &FakeHost, role: &'static str, id: u32) -> Root {
+    host.0.borrow_mut().role = role;
+    Root::configure(host, id).unwrap()
+}
+
+/// Time passes for those that live.
+fn pass(host: &FakeHost, seconds: u32, roots: &mut [&mut Root]) {
+    for _ in 0..seconds * 4 {
+        host.later(S / 4);
+        for root in roots.iter_mut() {
+            root.handle_tick(host);
+        }
+    }
+}
+
+/// WeChat answers the last call.
+fn answer(host: &FakeHost, root: &mut Root, reply: &str) {
+    let call = host.0.borrow().calls.len();
+    host.0.borrow_mut().reply = reply.to_owned();
+    root.handle_callout(host, u32::try_from(call).unwrap(), 1);
+}
+
+#[test]
+fn the_new_holder_of_a_lease_is_told_of_rejected_tokens() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    let mut heir = root(&host, "injector", 2);
+    let mut worker = root(&host, "injector", 3);
+    // The singleton traps: it is never called again.
+    heir.handle_tick(&host);
+    pass(&host, 5, &mut [&mut heir]);
+    worker.handle_tick(&host);
+
+    host.set_request(&[(":authority", "api.weixin.qq.com"), (":path", "/cgi-bin/a")]);
+    host.0
+        .borrow_mut()
+        .response
+        .insert(":status".to_owned(), b"200".to_vec());
+    host.0.borrow_mut().body = br#"{"errcode":40001}"#.to_vec();
+    let injector = worker.injector.as_mut().unwrap();
+    injector.handle_begin(9);
+    injector.handle_request(&host, 9);
+    injector.handle_response(&host, 9, false);
+    injector.handle_response_body(&host, 9, true);
+
+    let told = |slot: u32| {
+        let rejected = Message::Rejected {
+            appid: "wxa".to_owned(),
+            generation: Generation(1),
+        };
+        let state = host.0.borrow();
+        state.queues[&queue_name(slot)].contains(&rejected.encode())
+    };
+    assert_eq!((told(0), told(1)), (false, true), "slot 1 is the heir's");
+}
