@@ -68,3 +68,22 @@ fn the_new_holder_of_a_lease_is_told_of_rejected_tokens() {
     };
     assert_eq!((told(0), told(1)), (false, true), "slot 1 is the heir's");
 }
+
+#[test]
+fn calls_whose_callback_never_comes_do_not_block_the_others() {
+    let apps: Vec<String> = (0..40)
+        .map(|n| format!(r#"{{"appid": "wx{n}", "secret": {{"value": "s"}}}}"#))
+        .collect();
+    let document = format!(r#"{{"apps": [{}]}}"#, apps.join(","));
+    let host = FakeHost::new("refresher", &document);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    assert_eq!(host.0.borrow().calls.len(), 32, "no more at once");
+    pass(&host, 10, &mut [&mut singleton]);
+    assert!(
+        host.0.borrow().calls.len() >= 40,
+        "{}",
+        host.0.borrow().calls.len()
+    );
+}
