@@ -166,8 +166,10 @@ impl Machine {
         matches!(self.state, State::Refreshing { .. })
     }
 
-    /// Writes what the machine knows into `record`; term, holder and in-flight mark are the lease's matter.
+    /// Writes what the machine knows into `record`, with the in-flight mark of the holder before, if any; the mark of a call
+    /// of its own, term and holder are the lease's matter.
     pub fn store(&self, record: &mut AppRecord) {
+        record.in_flight_until = self.not_before;
         record.generation = self.generation;
         record.token = self.token.clone();
         record.settled = self.settled;

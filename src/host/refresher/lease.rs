@@ -118,7 +118,6 @@ impl Refresher {
             *record = AppRecord {
                 term: record.term,
                 holder: record.holder,
-                in_flight_until: Millis(0),
                 ..state.clone()
             };
         });

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use crate::host::fake::FakeHost;
 use crate::host::root::Root;
+use crate::host::Host;
 use crate::message::Message;
-use crate::record::queue_name;
+use crate::record::{app_key, queue_name, AppRecord};
 use crate::token::Generation;
 
 const S: Duration = Duration::from_secs(1);
@@ -23,6 +24,11 @@ fn pass(host: &FakeHost, seconds: u32, roots: &mut [&mut Root]) {
             root.handle_tick(host);
         }
     }
+}
+
+fn record(host: &FakeHost) -> AppRecord {
+    let (bytes, _) = host.shared(&app_key("wxa")).unwrap();
+    AppRecord::decode(&bytes).unwrap()
 }
 
 /// WeChat answers the last call.
@@ -86,4 +92,37 @@ fn calls_whose_callback_never_comes_do_not_block_the_others() {
         "{}",
         host.0.borrow().calls.len()
     );
+}
+
+#[test]
+fn the_mark_of_a_dead_holders_call_outlives_what_its_heir_publishes() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    let mut heir = root(&host, "injector", 2);
+    heir.handle_tick(&host);
+    // WeChat rejects the token, and the singleton's call for the next one hangs.
+    let rejected = |root: &mut Root, host: &FakeHost, slot: u32| {
+        let message = Message::Rejected {
+            appid: "wxa".to_owned(),
+            generation: Generation(1),
+        };
+        let queue = host.resolve_queue(&queue_name(slot)).unwrap();
+        host.enqueue(queue, &message.encode()).unwrap();
+        root.handle_queue(host);
+    };
+    host.later(100 * S);
+    singleton.handle_tick(&host);
+    rejected(&mut singleton, &host, 0);
+    assert_eq!(host.0.borrow().calls.len(), 2);
+    let mark = record(&host).in_flight_until;
+    assert!(mark > host.now());
+    // It stalls; the heir takes over, and must not call yet. The limit settles the next rejection.
+    pass(&host, 4, &mut [&mut heir]);
+    assert_eq!(record(&host).term, 2, "taken over");
+    rejected(&mut heir, &host, 1);
+    assert_eq!(record(&host).settled, Generation(1));
+    assert_eq!(record(&host).in_flight_until, mark);
 }

@@ -424,11 +424,9 @@ fn a_new_holder_goes_on_where_the_record_ends_and_waits_for_a_call_on_its_way() 
     let mut d = setup(policy());
     d.fetch();
     d.grant("a", 7200);
-    let mut record = AppRecord {
-        in_flight_until: d.now.after(5 * S),
-        ..AppRecord::default()
-    };
+    let mut record = AppRecord::default();
     d.machine.store(&mut record);
+    record.in_flight_until = d.now.after(5 * S);
     let heir = Machine::adopt(policy(), &record, &at(d.now));
     assert_eq!(heir.serve(d.now), d.machine.serve(d.now));
     assert_eq!(heir.next_wakeup(), d.now.after(6900 * S));
