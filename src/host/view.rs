@@ -63,10 +63,11 @@ impl View {
         }
     }
 
-    /// Which of our tokens `value` is, if it is one.
+    /// Which of our tokens `value` is, if it is one; the newest, should WeChat have handed one out again.
     pub fn generation_of(&self, value: &[u8]) -> Option<Generation> {
         self.recent
             .iter()
+            .rev()
             .find(|(_, token)| token.as_bytes() == value)
             .map(|(generation, _)| *generation)
     }
@@ -86,5 +87,31 @@ impl View {
     /// Whether waiting is useless: no token, and no call before the trouble's `retry_at`.
     pub fn is_hopeless(&self) -> bool {
         self.live.is_none() && self.trouble.is_some_and(|trouble| trouble.open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_token_that_comes_back_counts_as_the_newest() {
+        let mut view = View::default();
+        for (generation, token) in [(1, "a"), (2, "b"), (3, "a")] {
+            let record = AppRecord {
+                term: 1,
+                generation: Generation(generation),
+                token: Some(Token {
+                    value: Secret::new(token),
+                    granted_at: Millis(0),
+                    deadline: Millis(9),
+                }),
+                ..AppRecord::default()
+            };
+            view.apply(&record, Millis(1));
+        }
+        assert_eq!(view.generation_of(b"a"), Some(Generation(3)));
+        assert_eq!(view.generation_of(b"b"), Some(Generation(2)));
     }
 }
