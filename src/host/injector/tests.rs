@@ -177,3 +177,22 @@ fn a_callers_token_is_kept_out_of_the_log_of_a_request_that_is_refused_or_waits(
         assert_eq!(logged.as_deref(), Some(expected), "{appid}");
     }
 }
+
+#[test]
+fn a_path_full_of_tokens_is_not_compared_with_every_app() {
+    let apps: Vec<String> = (0..1_000)
+        .map(|n| format!(r#"{{"appid": "wx{n}"}}"#))
+        .collect();
+    let document = format!(r#"{{"apps": [{}], "default_app": "wx0"}}"#, apps.join(","));
+    let config = Config::parse(document.as_bytes(), &|_| None, Role::Injector).unwrap();
+    let routes = Routes::new(&config);
+    let path = format!("/a?{}", "access_token=x&".repeat(4_000));
+    let compared = std::cell::Cell::new(0);
+    let is_own = |_: usize, _: &[u8]| {
+        compared.set(compared.get() + 1);
+        false
+    };
+    let scanned = scan(path.as_bytes());
+    routes.decide(b"api.weixin.qq.com", &scanned, &NamedApp::Absent, is_own);
+    assert!(compared.get() <= 5_000, "{}", compared.get());
+}
