@@ -11,6 +11,8 @@ use crate::time::{Millis, UnixMillis};
 
 #[cfg(target_arch = "wasm32")]
 pub mod abi;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod headers;
 pub mod injector;
 pub mod metrics;

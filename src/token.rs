@@ -147,6 +147,8 @@ pub enum Report {
     Same,
     /// The call failed; the next one is due at the trouble's `retry_at`.
     Failed,
+    /// The calls of the last seconds could not be sent.
+    NotSent,
     /// A business call was rejected and a refresh follows.
     RejectedRefresh,
     /// A business call was rejected, but the limit on such refreshes is reached.

@@ -5,6 +5,8 @@
 
 mod answer;
 mod counts;
+#[cfg(test)]
+mod tests;
 mod wait;
 
 use std::collections::BTreeMap;
@@ -23,7 +25,7 @@ use crate::host::view::View;
 use crate::host::{Flow, Headers, Host};
 use crate::record::{app_key, AppRecord};
 use crate::reply::Rejection;
-use crate::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp, Scan};
+use crate::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp};
 use crate::route::{Passed, Route, Routes};
 use crate::time::Millis;
 use crate::token::Generation;
@@ -97,26 +99,21 @@ impl Injector {
         let route =
             self.routes
                 .decide(request.authority, &request.path, &request.named_app, is_own);
-        // Each call of the host costs about a microsecond: a header that is not there is not removed.
-        let names_app = matches!(
-            route,
-            Route::Inject { .. } | Route::Pass(Passed::CallerToken)
-        );
-        if names_app && request.named_app != NamedApp::Absent {
-            let _ = host.remove_header(Headers::Request, APPID_HEADER);
-        }
         Some(match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);
-                if reason != Passed::OtherHost && request.path.carries_secret() {
-                    self.note_original_path(host, &request);
+                if reason != Passed::OtherHost {
+                    self.hide_secrets(host, &request);
                 }
                 if reason == Passed::CallerToken {
-                    self.forget_app_name(host, &request.path);
+                    self.move_app_name(host, &request);
                 }
                 Flow::Continue
             }
-            Route::Refuse(rejection) => self.reply(host, stream, None, rejection, None),
+            Route::Refuse(rejection) => {
+                self.hide_secrets(host, &request);
+                self.reply(host, stream, None, rejection, None)
+            }
             Route::Inject { app } => self.serve(host, app, &request),
         })
     }
@@ -206,7 +203,10 @@ impl Injector {
         if view.satisfies(newer_than) {
             return self.put_token(host, app, request, newer_than > Generation(0));
         }
-        if view.is_hopeless() {
+        let is_hopeless = view.is_hopeless();
+        // However this ends: Envoy may end it too, and logs the path then.
+        self.hide_secrets(host, request);
+        if is_hopeless {
             return self.give_up(host, app, request, now, Wait::None);
         }
         let waiter = Waiter {
@@ -250,6 +250,11 @@ impl Injector {
             is_resend,
         };
         self.note_original_path(host, request);
+        // From here on the token in the path names the app. A header that is not there is not removed: each call of the
+        // host costs about a microsecond.
+        if request.named_app != NamedApp::Absent {
+            let _ = host.remove_header(Headers::Request, APPID_HEADER);
+        }
         self.streams.insert(stream, Stream::Injected(carried));
         self.counts.add(app, Count::Injected);
         if is_resend {
@@ -258,11 +263,30 @@ impl Injector {
         Flow::Continue
     }
 
-    /// A request goes on without our token; the parameter that named its app is not WeChat's to see.
-    fn forget_app_name<H: Host>(&mut self, host: &H, path: &Scan<'_>) {
-        strip(path, &mut self.scratch);
-        if self.scratch != path.raw() {
+    /// A request goes on without our token: the parameter that named its app is not WeChat's to see, and with a single app
+    /// neither is the header. With several the header stays, or takes the parameter's place: a route may send the request
+    /// again, and without a name that attempt would get the default app's token.
+    fn move_app_name<H: Host>(&mut self, host: &H, request: &Request<'_>) {
+        strip(&request.path, &mut self.scratch);
+        if self.scratch != request.path.raw() {
             let _ = host.set_header(Headers::Request, ":path", &self.scratch);
+        }
+        let is_in_header = request.named_app != NamedApp::Absent;
+        match request.path.from_appid() {
+            _ if is_in_header && self.config.apps.len() == 1 => {
+                let _ = host.remove_header(Headers::Request, APPID_HEADER);
+            }
+            NamedApp::One(appid) if !is_in_header && self.config.apps.len() > 1 => {
+                let _ = host.set_header(Headers::Request, APPID_HEADER, appid);
+            }
+            _ => {}
+        }
+    }
+
+    /// The path stays as it is, and so must not be logged where it holds a token or secret.
+    fn hide_secrets<H: Host>(&mut self, host: &H, request: &Request<'_>) {
+        if request.path.carries_secret() {
+            self.note_original_path(host, request);
         }
     }
 

@@ -7,6 +7,8 @@ mod calls;
 mod lease;
 mod patrol;
 mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -120,15 +122,20 @@ impl Refresher {
     fn start_due<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {
         let now = host.now();
         while let Some((due, app)) = self.schedule.first().copied() {
-            let is_lost_reply = self
-                .kept(app)
-                .is_some_and(|kept| kept.machine.is_refreshing());
-            if due > now || (self.calls.len() >= MOST_CALLS && !is_lost_reply) {
+            if due > now {
                 return;
             }
-            if is_lost_reply {
-                self.calls.retain(|(_, called)| *called != app);
+            if self.calls.len() >= MOST_CALLS {
+                // An app that is due while its call is on its way gets no answer any more: that call is lost.
+                let kept = &self.kept;
+                self.calls.retain(
+                    |(_, app)| matches!(kept.get(*app), Some(Some(kept)) if kept.due > now),
+                );
+                if self.calls.len() >= MOST_CALLS {
+                    return;
+                }
             }
+            self.calls.retain(|(_, called)| *called != app);
             self.drive(host, slot, metrics, app, Event::Timer, None);
             // Whatever happened, the app must not stay at the front unchanged.
             if self.schedule.first() == Some(&(due, app)) {

@@ -16,6 +16,8 @@ pub struct View {
     pub generation: Generation,
     /// Rejections up to this generation are dealt with.
     pub settled: Generation,
+    /// A rejection that is dealt with counts again from here on.
+    pub limited_until: Millis,
     /// The newest generation that WeChat rejected here.
     pub rejected: Generation,
     /// Why there is no newer token.
@@ -38,6 +40,7 @@ impl View {
         self.is_wanted = false;
         self.holder = Some(record.holder);
         self.settled = record.settled;
+        self.limited_until = record.rejected_not_before;
         self.trouble = record.trouble;
         if let Some(token) = &record.token {
             if record.generation > self.generation || self.recent.is_empty() {
@@ -60,10 +63,11 @@ impl View {
         }
     }
 
-    /// Which of our tokens `value` is, if it is one.
+    /// Which of our tokens `value` is, if it is one; the newest, should WeChat have handed one out again.
     pub fn generation_of(&self, value: &[u8]) -> Option<Generation> {
         self.recent
             .iter()
+            .rev()
             .find(|(_, token)| token.as_bytes() == value)
             .map(|(generation, _)| *generation)
     }
@@ -73,8 +77,41 @@ impl View {
         self.live.is_some() && (self.generation > newer_than || self.settled >= newer_than)
     }
 
+    /// Whether the holder would do nothing about a rejection of `generation`.
+    pub fn is_dealt_with(&self, generation: Generation, now: Millis) -> bool {
+        let is_open = self.trouble.is_some_and(|trouble| trouble.open);
+        generation != self.generation
+            || (self.settled >= generation && (is_open || now < self.limited_until))
+    }
+
     /// Whether waiting is useless: no token, and no call before the trouble's `retry_at`.
     pub fn is_hopeless(&self) -> bool {
         self.live.is_none() && self.trouble.is_some_and(|trouble| trouble.open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::Secret;
+
+    #[test]
+    fn a_token_that_comes_back_counts_as_the_newest() {
+        let mut view = View::default();
+        for (generation, token) in [(1, "a"), (2, "b"), (3, "a")] {
+            let record = AppRecord {
+                term: 1,
+                generation: Generation(generation),
+                token: Some(Token {
+                    value: Secret::new(token),
+                    granted_at: Millis(0),
+                    deadline: Millis(9),
+                }),
+                ..AppRecord::default()
+            };
+            view.apply(&record, Millis(1));
+        }
+        assert_eq!(view.generation_of(b"a"), Some(Generation(3)));
+        assert_eq!(view.generation_of(b"b"), Some(Generation(2)));
     }
 }

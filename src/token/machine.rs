@@ -21,6 +21,8 @@ const FAILURES_TO_OPEN: u32 = 8;
 const LOST_REPLY_GRACE: Duration = Duration::from_secs(2);
 /// Pause before a call that could not be sent is tried again: the cluster is not there yet.
 const NOT_SENT_PAUSE: Duration = Duration::from_millis(250);
+/// After so many calls in a row that could not be sent (4 s) it is the next upstream's turn.
+const NOT_SENT_BEFORE_NEXT: u32 = 16;
 /// Between two successful refreshes lies at least this, or a quarter of the token's life if that is shorter.
 const LEAST_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -60,13 +62,16 @@ pub struct Machine {
     not_before: Millis,
     token: Option<Token>,
     generation: Generation,
-    /// Rejections of generations up to this one are dealt with; whoever waits for a newer one waits in vain.
+    /// Rejections of generations up to this one are dealt with until the limit admits the next; whoever waits for a newer
+    /// one waits in vain.
     settled: Generation,
     trouble: Option<Trouble>,
     attempt: Attempt,
     /// Secrets and upstreams that failed since the last success or pause.
     tried: Attempt,
     failures: u32,
+    /// Calls in a row that could not be sent.
+    unsent: u32,
     budget: Budget,
     limit: RejectionLimit,
 }
@@ -90,6 +95,7 @@ impl Machine {
             attempt: Attempt::default(),
             tried: Attempt::default(),
             failures: 0,
+            unsent: 0,
             limit,
             policy,
         };
@@ -190,13 +196,22 @@ impl Machine {
     }
 
     fn handle_not_sent(&mut self, moment: &Moment) -> Vec<Command> {
-        if self.is_refreshing() {
-            self.budget.refund();
-            self.state = State::BackingOff {
-                until: moment.now.after(NOT_SENT_PAUSE),
-            };
+        if !self.is_refreshing() {
+            return Vec::new();
         }
-        Vec::new()
+        self.budget.refund();
+        self.state = State::BackingOff {
+            until: moment.now.after(NOT_SENT_PAUSE),
+        };
+        self.unsent = self.unsent.saturating_add(1);
+        if self.unsent.is_multiple_of(NOT_SENT_BEFORE_NEXT) {
+            self.attempt.upstream = (self.attempt.upstream + 1) % self.policy.upstreams;
+        }
+        // Less and less often: the cluster may be missing for days.
+        match self.unsent.is_power_of_two() && self.unsent >= NOT_SENT_BEFORE_NEXT {
+            true => vec![Command::Report(Report::NotSent)],
+            false => Vec::new(),
+        }
     }
 
     fn handle_granted(
@@ -228,6 +243,7 @@ impl Machine {
         };
         self.trouble = None;
         self.failures = 0;
+        self.unsent = 0;
         self.tried = Attempt::default();
         let end = self.token.as_ref().map_or(deadline, |token| token.deadline);
         let refresh_at = self.refresh_time(end, end.since(since), moment);
@@ -240,6 +256,7 @@ impl Machine {
             return Vec::new();
         }
         self.failures = self.failures.saturating_add(1);
+        self.unsent = 0;
         let errcode = failure.errcode();
         match failure.on_token() {
             OnToken::WrongSecret { retry } => {
@@ -283,22 +300,30 @@ impl Machine {
 
     fn handle_rejected(&mut self, generation: Generation, moment: &Moment) -> Vec<Command> {
         // A late 40001 for an old token must not end a fresh one: whoever got it finds the newer token already.
-        if generation != self.generation || self.settled >= generation {
+        if generation != self.generation {
+            return Vec::new();
+        }
+        // Settled is settled only for as long as the limit lasts: a token may live two hours, and may really be dead.
+        let is_settled = self.settled >= generation;
+        if is_settled && moment.now < self.limit.not_before {
             return Vec::new();
         }
         match (self.state, &self.token) {
-            (State::Fresh { .. }, Some(token)) => {
-                if self.limit.admit(token.granted_at, moment.now) {
+            (State::Fresh { refresh_at }, Some(token)) if refresh_at > moment.now => {
+                let report = if self.limit.admit(token.granted_at, is_settled, moment.now) {
                     self.state = State::Fresh {
                         refresh_at: moment.now,
                     };
-                    vec![Command::Report(Report::RejectedRefresh)]
+                    // It may have been settled before; from now on it is worth waiting again.
+                    self.settled = Generation(generation.0.saturating_sub(1));
+                    Report::RejectedRefresh
                 } else {
                     self.settled = generation;
-                    vec![Command::Publish, Command::Report(Report::RejectedLimited)]
-                }
+                    Report::RejectedLimited
+                };
+                vec![Command::Publish, Command::Report(report)]
             }
-            (State::Open { .. }, _) => {
+            (State::Open { .. }, _) if !is_settled => {
                 self.settled = generation;
                 vec![Command::Publish]
             }

@@ -152,12 +152,13 @@ impl RejectionLimit {
         }
     }
 
-    /// Whether a rejection of a token granted at `granted_at` may cause a refresh now; if so, it is counted.
-    pub fn admit(&mut self, granted_at: Millis, now: Millis) -> bool {
+    /// Whether a rejection of a token granted at `granted_at` may cause a refresh now; if so, it is counted. `in_vain` says
+    /// that this token was rejected before and could not be replaced, which counts like a young one.
+    pub fn admit(&mut self, granted_at: Millis, in_vain: bool, now: Millis) -> bool {
         if now < self.not_before {
             return false;
         }
-        self.interval = if now.since(granted_at) < YOUNG {
+        self.interval = if in_vain || now.since(granted_at) < YOUNG {
             self.interval
                 .saturating_mul(2)
                 .min(LONGEST_INTERVAL.max(self.base))
@@ -245,18 +246,24 @@ mod tests {
     #[test]
     fn young_rejections_double_the_interval_and_an_old_one_resets_it() {
         let mut limit = RejectionLimit::new(60 * S);
-        assert!(limit.admit(Millis(0), Millis(600_000)), "an old token");
-        assert!(!limit.admit(Millis(600_000), Millis(659_999)));
-        assert!(limit.admit(Millis(659_000), Millis(660_000)), "a young one");
+        assert!(
+            limit.admit(Millis(0), false, Millis(600_000)),
+            "an old token"
+        );
+        assert!(!limit.admit(Millis(600_000), false, Millis(659_999)));
+        assert!(
+            limit.admit(Millis(659_000), false, Millis(660_000)),
+            "a young one"
+        );
         assert_eq!(limit.interval, 120 * S);
-        assert!(!limit.admit(Millis(660_000), Millis(779_999)));
+        assert!(!limit.admit(Millis(660_000), false, Millis(779_999)));
         for _ in 0..10 {
             let now = limit.not_before;
-            assert!(limit.admit(now, now));
+            assert!(limit.admit(now, false, now));
         }
         assert_eq!(limit.interval, 3600 * S);
         let now = limit.not_before;
-        assert!(limit.admit(Millis(0), now));
+        assert!(limit.admit(Millis(0), false, now));
         assert_eq!(limit.interval, 60 * S);
     }
 }

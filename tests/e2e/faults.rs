@@ -126,3 +126,27 @@ async fn the_old_token_serves_while_refreshing_fails() {
     assert!(!world.envoy.logs().contains(SECRET));
     world.fake.report().assert_clean();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_takes_no_call_leaves_it_to_the_next_upstream() {
+    for first in ["no_such_cluster", "no_host"] {
+        let mut plan = plan(NEWEST);
+        let empty = json!({"name": "no_host", "type": "STATIC", "connect_timeout": "1s"});
+        plan.config
+            .at("static_resources.clusters")
+            .as_sequence_mut()
+            .unwrap()
+            .push(serde_norway::to_value(empty).unwrap());
+        plan.document["weixin"] = json!({
+            "upstreams": [{"cluster": first}, {"cluster": "wechat_token"}],
+        });
+        plan.document["wait"] = json!({"timeout": "20s"});
+        let world = plan.start().await;
+        world.ready().await;
+        assert!(
+            world.envoy.logs().contains("event=calls_not_sent"),
+            "{first}: {}",
+            world.envoy.logs()
+        );
+    }
+}

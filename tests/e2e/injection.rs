@@ -2,6 +2,8 @@
 
 use serde_json::json;
 
+use support::wechat::{Action, Fault};
+
 use crate::world::{plan, settings, APPID, NEWEST, SECRET};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,5 +197,39 @@ async fn both_token_endpoints_and_a_list_of_secrets_work() {
             world.fake.report().endpoints
         );
         world.fake.report().assert_clean();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_route_retries_never_gets_the_default_apps_token() {
+    const RETRY_ON: &str =
+        "static_resources.listeners[name=wechat].filter_chains[0].filters[0].typed_config.\
+                            route_config.virtual_hosts[0].routes[0].route.retry_policy.retry_on";
+    const OTHER: &str = "wxbbbbbbbbbbbbbbbb";
+    let mut plan = plan(NEWEST);
+    plan.settings = plan.settings.with_app(OTHER, "another-secret");
+    plan.config.set(RETRY_ON, "5xx,retriable-headers");
+    let secret = json!({"env": "WECHAT_SECRET"});
+    plan.document = json!({
+        "apps": [{"appid": APPID, "secret": secret}, {"appid": OTHER, "secret": secret}],
+        "default_app": APPID,
+        "on_unavailable": {"action": "pass"},
+    });
+    let world = plan.start().await;
+    world.ready().await;
+    let expect = ("x-expect-appid", OTHER);
+    for (path, named) in [
+        ("/cgi-bin/echo", vec![("x-wechat-appid", OTHER), expect]),
+        ("/cgi-bin/echo?from_appid=wxbbbbbbbbbbbbbbbb", vec![expect]),
+    ] {
+        // WeChat refuses that app a token, so the first attempt goes without; it fails, and Envoy sends another.
+        world.fake.arm(Fault::on_business(Action::Reset).times(1));
+        let before = world.fake.report().requests;
+        world.get(path, &named).await;
+        let calls = world.fake.calls(2);
+        assert!(world.fake.report().requests >= before + 2, "{path}");
+        for call in calls {
+            assert!(!call.target.contains("access_token"), "{}", call.target);
+        }
     }
 }

@@ -15,7 +15,10 @@ async fn no_token_and_no_secret_is_in_a_log_an_admin_page_or_a_local_reply() {
         let secret = format!("/sns/jscode2session?secret={SECRET}");
         world.get(&secret, &[]).await;
         let refused = world
-            .get("/cgi-bin/echo", &[("x-wechat-appid", "wxunknown")])
+            .get(
+                "/cgi-bin/echo?access_token=the-callers-own-token",
+                &[("x-wechat-appid", "wxunknown")],
+            )
             .await;
         let mut seen = vec![("local reply", refused.text())];
         for page in [

@@ -83,7 +83,7 @@ impl Injector {
             view.rejected = carried.generation;
         }
         if let (Some(holder), Some(app)) = (view.holder, self.config.apps.get(carried.app)) {
-            if carried.generation == view.generation && view.settled < carried.generation {
+            if !view.is_dealt_with(carried.generation, host.now()) {
                 let generation = carried.generation;
                 tell(
                     host,

@@ -45,10 +45,7 @@ impl Injector {
         }
         if entry.on_unavailable == OnUnavailable::Pass {
             self.counts.add_unavailable();
-            if request.path.carries_secret() {
-                self.note_original_path(host, request);
-            }
-            self.forget_app_name(host, &request.path);
+            self.move_app_name(host, request);
             self.streams.insert(request.stream, Stream::Done);
             return Flow::Continue;
         }

@@ -31,13 +31,13 @@ impl Refresher {
         let name = &entry.name;
         let wait = kept.machine.next_wakeup().since(now).as_secs();
         let result = match report {
-            Report::Renewed => {
-                info!("event=token_renewed app={name} generation={generation} lives_s={left} next_refresh_s={wait}");
-                "renewed"
-            }
-            Report::Same => {
-                info!("event=token_same app={name} generation={generation} lives_s={left} next_refresh_s={wait}");
-                "same"
+            Report::Renewed | Report::Same => {
+                let result = match report {
+                    Report::Renewed => "renewed",
+                    _ => "same",
+                };
+                info!("event=token_{result} app={name} generation={generation} lives_s={left} next_refresh_s={wait}");
+                result
             }
             Report::Failed => {
                 let why = failure.map(ToString::to_string).unwrap_or_default();
@@ -46,17 +46,21 @@ impl Refresher {
                 );
                 "failed"
             }
-            Report::RejectedRefresh => {
-                warn!("event=token_rejected app={name} generation={generation} action=refresh");
+            Report::RejectedRefresh | Report::RejectedLimited => {
+                let action = match report {
+                    Report::RejectedRefresh => "refresh",
+                    _ => "none reason=limit",
+                };
+                warn!("event=token_rejected app={name} generation={generation} action={action}");
                 return;
             }
-            Report::RejectedLimited => {
-                warn!("event=token_rejected app={name} generation={generation} action=none reason=limit");
-                return;
-            }
-            Report::BudgetSpent => {
-                warn!("event=budget_spent app={name} old_token_lives_s={left} retry_s={wait}");
-                "budget_spent"
+            Report::BudgetSpent | Report::NotSent => {
+                let result = match report {
+                    Report::BudgetSpent => "budget_spent",
+                    _ => "calls_not_sent",
+                };
+                warn!("event={result} app={name} old_token_lives_s={left} retry_s={wait}");
+                result
             }
         };
         metrics.add(

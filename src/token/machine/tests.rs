@@ -1,4 +1,5 @@
 mod budget;
+mod rejected;
 
 use super::*;
 use crate::time::UnixMillis;
@@ -254,65 +255,22 @@ fn many_failures_open_the_breaker_for_a_single_trial() {
 }
 
 #[test]
-fn a_rejection_of_the_current_generation_refreshes_and_a_late_one_does_not() {
-    let mut d = setup(policy());
-    d.fetch();
-    d.grant("a", 7200);
-    d.now = d.now.after(100 * S);
-    assert_eq!(
-        d.handle(Event::Rejected(Generation(7))),
-        [],
-        "unknown generation"
-    );
-    assert_eq!(
-        d.handle(Event::Rejected(Generation(1))),
-        [Command::Report(Report::RejectedRefresh)]
-    );
-    d.fetch();
-    assert_eq!(d.handle(Event::Rejected(Generation(1))), [], "on its way");
-    d.grant("b", 7200);
-    assert_eq!(d.handle(Event::Rejected(Generation(1))), [], "late");
-    assert_eq!(d.machine.next_wakeup(), d.now.after(6900 * S));
-}
-
-#[test]
-fn endless_rejections_cause_at_most_two_calls_a_minute() {
-    let mut d = setup(policy());
-    d.fetch();
-    d.grant("t0", 7200);
-    let mut calls = Vec::new();
-    for n in 0..3_600 {
-        let generation = d.machine.generation();
-        d.handle(Event::Rejected(generation));
-        if d.machine.next_wakeup() <= d.now {
-            d.fetch();
-            calls.push(d.now);
-            d.grant(&format!("t{n}"), 7200);
-        }
-        d.now = d.now.after(S);
+fn a_cluster_that_takes_no_calls_leaves_them_to_the_next_upstream() {
+    let mut d = setup(Policy {
+        upstreams: 2,
+        ..policy()
+    });
+    let begun = d.now;
+    while d.fetch().upstream == 0 {
+        d.handle(Event::NotSent);
+        assert!(d.now.since(begun) < 10 * S, "it stays with the first");
     }
-    for pair in calls.windows(3) {
-        assert!(pair[2].since(pair[0]) >= 60 * S, "{calls:?}");
-    }
-    assert!(calls.len() <= 7, "the interval doubles: {}", calls.len());
-}
-
-#[test]
-fn the_same_string_back_after_a_rejection_settles_it() {
-    let mut d = setup(policy());
-    d.fetch();
-    d.grant("a", 7200);
-    d.now = d.now.after(100 * S);
-    d.handle(Event::Rejected(Generation(1)));
-    d.fetch();
-    d.grant("a", 7100);
-    let mut record = AppRecord::default();
-    d.machine.store(&mut record);
-    assert_eq!(
-        (record.generation, record.settled),
-        (Generation(1), Generation(1))
+    assert!(
+        d.now.since(begun) > 3 * S,
+        "the first may only not be warm yet"
     );
-    assert_eq!(d.handle(Event::Rejected(Generation(1))), []);
+    d.grant("a", 7200);
+    assert_eq!(d.fetch().upstream, 1, "the one that worked is kept");
 }
 
 #[test]

@@ -1,0 +1,128 @@
+use std::time::Duration;
+
+use crate::host::fake::FakeHost;
+use crate::host::root::Root;
+use crate::host::Host;
+use crate::message::Message;
+use crate::record::{app_key, queue_name, AppRecord};
+use crate::token::Generation;
+
+const S: Duration = Duration::from_secs(1);
+const ONE_APP: &str = r#"{"apps": [{"appid": "wxa", "secret": {"value": "s"}}]}"#;
+const GRANT: &str = r#"{"access_token": "token", "expires_in": 7200}"#;
+
+fn root(host: &FakeHost, role: &'static str, id: u32) -> Root {
+    host.0.borrow_mut().role = role;
+    Root::configure(host, id).unwrap()
+}
+
+/// Time passes for those that live.
+fn pass(host: &FakeHost, seconds: u32, roots: &mut [&mut Root]) {
+    for _ in 0..seconds * 4 {
+        host.later(S / 4);
+        for root in roots.iter_mut() {
+            root.handle_tick(host);
+        }
+    }
+}
+
+fn record(host: &FakeHost) -> AppRecord {
+    let (bytes, _) = host.shared(&app_key("wxa")).unwrap();
+    AppRecord::decode(&bytes).unwrap()
+}
+
+/// WeChat answers the last call.
+fn answer(host: &FakeHost, root: &mut Root, reply: &str) {
+    let call = host.0.borrow().calls.len();
+    host.0.borrow_mut().reply = reply.to_owned();
+    root.handle_callout(host, u32::try_from(call).unwrap(), 1);
+}
+
+#[test]
+fn the_new_holder_of_a_lease_is_told_of_rejected_tokens() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    let mut heir = root(&host, "injector", 2);
+    let mut worker = root(&host, "injector", 3);
+    // The singleton traps: it is never called again.
+    heir.handle_tick(&host);
+    pass(&host, 5, &mut [&mut heir]);
+    worker.handle_tick(&host);
+
+    host.set_request(&[(":authority", "api.weixin.qq.com"), (":path", "/cgi-bin/a")]);
+    host.0
+        .borrow_mut()
+        .response
+        .insert(":status".to_owned(), b"200".to_vec());
+    host.0.borrow_mut().body = br#"{"errcode":40001}"#.to_vec();
+    let injector = worker.injector.as_mut().unwrap();
+    injector.handle_begin(9);
+    injector.handle_request(&host, 9);
+    injector.handle_response(&host, 9, false);
+    injector.handle_response_body(&host, 9, true);
+
+    let told = |slot: u32| {
+        let rejected = Message::Rejected {
+            appid: "wxa".to_owned(),
+            generation: Generation(1),
+        };
+        let state = host.0.borrow();
+        state.queues[&queue_name(slot)].contains(&rejected.encode())
+    };
+    assert_eq!((told(0), told(1)), (false, true), "slot 1 is the heir's");
+}
+
+#[test]
+fn calls_whose_callback_never_comes_do_not_block_the_others() {
+    let apps: Vec<String> = (0..40)
+        .map(|n| format!(r#"{{"appid": "wx{n}", "secret": {{"value": "s"}}}}"#))
+        .collect();
+    let document = format!(r#"{{"apps": [{}]}}"#, apps.join(","));
+    let host = FakeHost::new("refresher", &document);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    assert_eq!(host.0.borrow().calls.len(), 32, "no more at once");
+    pass(&host, 10, &mut [&mut singleton]);
+    assert!(
+        host.0.borrow().calls.len() >= 40,
+        "{}",
+        host.0.borrow().calls.len()
+    );
+}
+
+#[test]
+fn the_mark_of_a_dead_holders_call_outlives_what_its_heir_publishes() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    let mut heir = root(&host, "injector", 2);
+    heir.handle_tick(&host);
+    // WeChat rejects the token, and the singleton's call for the next one hangs.
+    let rejected = |root: &mut Root, host: &FakeHost, slot: u32| {
+        let message = Message::Rejected {
+            appid: "wxa".to_owned(),
+            generation: Generation(1),
+        };
+        let queue = host.resolve_queue(&queue_name(slot)).unwrap();
+        host.enqueue(queue, &message.encode()).unwrap();
+        root.handle_queue(host);
+    };
+    host.later(100 * S);
+    singleton.handle_tick(&host);
+    rejected(&mut singleton, &host, 0);
+    assert_eq!(host.0.borrow().calls.len(), 2);
+    let mark = record(&host).in_flight_until;
+    assert!(mark > host.now());
+    // It stalls; the heir takes over, and must not call yet. The limit settles the next rejection.
+    pass(&host, 4, &mut [&mut heir]);
+    assert_eq!(record(&host).term, 2, "taken over");
+    rejected(&mut heir, &host, 1);
+    assert_eq!(record(&host).settled, Generation(1));
+    assert_eq!(record(&host).in_flight_until, mark);
+}
