@@ -68,6 +68,9 @@ impl Process {
         let answer = match fault {
             Some(TokenFault::HangBefore) => return,
             Some(TokenFault::SystemError) => text(200, r#"{"errcode":-1,"errmsg":"system error"}"#),
+            Some(TokenFault::Refused(errcode)) => {
+                text(200, &format!(r#"{{"errcode":{errcode},"errmsg":"no"}}"#))
+            }
             Some(TokenFault::Http500) => text(500, "<html>"),
             Some(TokenFault::HalfReply) => text(200, r#"{"access_token":"tok"#),
             Some(TokenFault::Reset) => Answer {

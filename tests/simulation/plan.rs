@@ -15,8 +15,10 @@ pub const TICK: u64 = 250;
 /// Faults begin between these instants; afterwards everything has time to heal.
 const FAULTS_FROM: u64 = 4_000;
 const FAULTS_TO: u64 = 75_000;
+/// A refusal begins no later: it is waited out for more than a minute.
+const REFUSED_TO: u64 = 35_000;
 /// The run ends here at the earliest.
-pub const END: u64 = 130_000;
+pub const END: u64 = 150_000;
 /// Requests that come later than this must succeed.
 pub const HEALED: u64 = END - 6_000;
 
@@ -85,6 +87,8 @@ pub enum Fault {
 pub enum TokenFault {
     /// WeChat says -1.
     SystemError,
+    /// WeChat refuses with this errcode: the breaker opens for a minute.
+    Refused(i64),
     /// Status 500 with HTML.
     Http500,
     /// Status 200 with half a JSON object.
@@ -133,7 +137,10 @@ impl Setup {
     pub fn draw(rng: &mut Rng, mutation: Option<Mutation>) -> Setup {
         let count = 3 + rng.index(6);
         let mut faults: Vec<_> = (0..count)
-            .map(|_| (rng.between(FAULTS_FROM, FAULTS_TO), draw_fault(rng)))
+            .map(|_| {
+                let at = rng.between(FAULTS_FROM, FAULTS_TO);
+                (at, draw_fault(rng, at))
+            })
             .collect();
         faults.extend(mutation.into_iter().flat_map(provoke));
         faults.sort_by_key(|(at, _)| *at);
@@ -254,7 +261,7 @@ fn provoke(mutation: Mutation) -> Vec<(u64, Fault)> {
     }
 }
 
-fn draw_fault(rng: &mut Rng) -> Fault {
+fn draw_fault(rng: &mut Rng, at: u64) -> Fault {
     let span = rng.between(1_000, 12_000);
     let app = rng.index(APPS.len());
     let worker = rng.index(WORKERS);
@@ -270,7 +277,9 @@ fn draw_fault(rng: &mut Rng) -> Fault {
             late: rng.between(1, 40_000),
         },
         4 | 5 => {
-            const HOW: [TokenFault; 7] = [
+            const HOW: [TokenFault; 9] = [
+                TokenFault::Refused(40164),
+                TokenFault::Refused(45011),
                 TokenFault::SystemError,
                 TokenFault::Http500,
                 TokenFault::HalfReply,
@@ -279,10 +288,11 @@ fn draw_fault(rng: &mut Rng) -> Fault {
                 TokenFault::HangAfter,
                 TokenFault::Late,
             ];
-            Fault::TokenCalls {
-                span,
-                how: HOW[rng.index(HOW.len())],
-            }
+            let how = match HOW[rng.index(HOW.len())] {
+                TokenFault::Refused(_) if at > REFUSED_TO => TokenFault::SystemError,
+                how => how,
+            };
+            Fault::TokenCalls { span, how }
         }
         6 => Fault::NotSent { span },
         7 => Fault::CallbackLost { span },

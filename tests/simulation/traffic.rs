@@ -148,8 +148,9 @@ impl World {
         self.enter(vm, stream, |root, host| {
             if let Some(injector) = &mut root.injector {
                 if injector.handle_response(host, stream, false) == Some(Flow::Hold) {
-                    let flow = injector.handle_response_body(host, stream, true);
-                    assert_eq!(flow, Some(Flow::Continue), "a whole answer is not held");
+                    self.body_in_pieces(stream, |is_last| {
+                        injector.handle_response_body(host, stream, is_last)
+                    });
                 }
             }
         });
@@ -176,6 +177,27 @@ impl World {
                 APPS[exchange.app]
             );
             process.checks.fail(process.now, what);
+        }
+    }
+
+    /// The answer's body comes in up to three pieces; a held answer keeps what has come.
+    fn body_in_pieces(&self, stream: u32, mut came: impl FnMut(bool) -> Option<Flow>) {
+        let (whole, mut cuts) = {
+            let process = &mut *self.process.borrow_mut();
+            let whole = process.exchanges[&stream].body.clone();
+            let cuts = [(); 2].map(|()| process.rng.index(whole.len() + 1));
+            (whole, cuts)
+        };
+        cuts.sort_unstable();
+        for end in [cuts[0], cuts[1], whole.len()] {
+            let is_last = end == whole.len();
+            if let Some(exchange) = self.process.borrow_mut().exchanges.get_mut(&stream) {
+                exchange.body = whole[..end].to_vec();
+            }
+            if came(is_last) == Some(Flow::Continue) {
+                return;
+            }
+            assert!(!is_last, "a whole answer is not held");
         }
     }
 
