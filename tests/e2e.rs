@@ -8,10 +8,16 @@
     clippy::indexing_slicing
 )]
 
+#[path = "e2e/apps.rs"]
+mod apps;
+#[path = "e2e/caller_token.rs"]
+mod caller_token;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/first_calls.rs"]
 mod first_calls;
+#[path = "e2e/injection.rs"]
+mod injection;
 #[path = "e2e/leaks.rs"]
 mod leaks;
 #[path = "e2e/many_apps.rs"]
@@ -26,6 +32,8 @@ mod rewriting;
 mod rotation;
 #[path = "e2e/settings.rs"]
 mod settings;
+#[path = "e2e/untouched.rs"]
+mod untouched;
 #[path = "e2e/waiting.rs"]
 mod waiting;
 #[path = "e2e/world.rs"]
