@@ -22,6 +22,8 @@ mod injection;
 mod leaks;
 #[path = "e2e/many_apps.rs"]
 mod many_apps;
+#[path = "e2e/odd_targets.rs"]
+mod odd_targets;
 #[path = "e2e/refused.rs"]
 mod refused;
 #[path = "e2e/rejected.rs"]
