@@ -24,6 +24,8 @@ mod leaks;
 mod many_apps;
 #[path = "e2e/odd_targets.rs"]
 mod odd_targets;
+#[path = "e2e/older.rs"]
+mod older;
 #[path = "e2e/refused.rs"]
 mod refused;
 #[path = "e2e/rejected.rs"]
