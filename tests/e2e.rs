@@ -36,6 +36,8 @@ mod rewriting;
 mod rotation;
 #[path = "e2e/settings.rs"]
 mod settings;
+#[path = "e2e/tls.rs"]
+mod tls;
 #[path = "e2e/untouched.rs"]
 mod untouched;
 #[path = "e2e/waiting.rs"]
