@@ -150,7 +150,7 @@ async fn a_fatal_errcode_answers_callers_at_once_with_its_reason() {
         let mut names: Vec<_> = FATAL.iter().map(ToString::to_string).collect();
         let passing = names.len();
         names.push("passing".to_owned());
-        let mut plan = with_named(plan(setting), &names, "20s");
+        let mut plan = with_named(plan(setting), &names, "60s");
         plan.document["apps"][0]["on_unavailable"] = json!({"status": 502});
         plan.document["apps"][passing]["on_unavailable"] = json!({"action": "pass"});
         let fake = FakeWeChat::start(plan.settings.clone()).await;

@@ -63,8 +63,8 @@ async fn no_token_and_no_secret_is_in_a_log_an_admin_page_or_a_local_reply() {
         plan.settings = plan
             .settings
             .with_app(STUCK, SECRET)
-            .with_token_lifetime(Duration::from_secs(6))
-            .with_overlap(Duration::from_secs(3));
+            .with_token_lifetime(Duration::from_secs(8))
+            .with_overlap(Duration::from_secs(4));
         let mut stuck = app(STUCK);
         stuck["secret"] = json!({"env": "WRONG"});
         stuck["caller_token"] = json!("replace");
@@ -82,7 +82,7 @@ async fn no_token_and_no_secret_is_in_a_log_an_admin_page_or_a_local_reply() {
             world.fake.arm(Fault::on_token(action).of(APPID).times(1));
         }
         let made = || world.fake.report().app(APPID).tokens_made;
-        until(2 * SOON, "the token rotates", || made() >= 4).await;
+        until(3 * SOON, "the token rotates", || made() >= 4).await;
         world.ready().await;
         world.finish_hiding(&["callers-", WRONG]).await;
     })

@@ -1,7 +1,6 @@
 //! A thousand apps behind one Envoy.
 
 use support::wait::until;
-use support::wechat::{Action, Fault};
 
 use crate::settings::in_each_setting;
 use crate::world::{plan, SOON};
@@ -14,11 +13,11 @@ async fn a_thousand_apps_get_their_tokens_with_at_most_32_calls_at_once() {
     in_each_setting(|setting| async move {
         let apps: Vec<_> = (0..1_000).map(|number| format!("wx{number:016}")).collect();
         let names: Vec<_> = apps.iter().map(String::as_str).collect();
-        let mut plan = plan(setting).with_apps(&names);
-        // Calls that take a moment, so that they would pile up if nothing held them back.
-        let slow = Fault::on_token(Action::Latency { ms: 20 });
-        plan.settings = plan.settings.with_fault(slow);
-        let world = plan.start().await;
+        let plan = plan(setting).with_apps(&names);
+        // The first ones are held, so that they would pile up if nothing kept them back.
+        let world = plan.start_cold().await;
+        world.fake.wait_for_held(AT_ONCE, SOON).await;
+        world.fake.release();
         until(3 * SOON, "all tokens are there", || {
             world.fake.report().token_calls >= 1_000
         })

@@ -53,11 +53,11 @@ async fn no_call_fails_across_rotations_under_load_on_either_endpoint() {
         let mut plan = plan(setting).with_apps(&[STABLE, CLASSIC]);
         plan.document["apps"][1]["token_api"] = json!("classic");
         plan.document["apps"][1]["sole_refresher"] = json!(true);
-        // A token is renewed in the second half of its life, and then both work for 3 s.
+        // A token is renewed in the third quarter of its life, and then both work for as long as the last half lasts.
         plan.settings = plan
             .settings
-            .with_token_lifetime(Duration::from_secs(6))
-            .with_overlap(Duration::from_secs(3));
+            .with_token_lifetime(Duration::from_secs(8))
+            .with_overlap(Duration::from_secs(4));
         let world = plan.start().await;
         let rotated = |appid: &str| world.fake.report().app(appid).tokens_made >= 4;
         let calls = load_until(&world, || rotated(STABLE) && rotated(CLASSIC)).await;

@@ -16,7 +16,7 @@ use support::wechat::{FakeWeChat, Settings};
 
 use self::server::{Authority, TlsServer};
 use crate::settings::{versions_and_placements, Placement, Setting};
-use crate::world::{World, APPID, HOST, SECRET};
+use crate::world::{World, APPID, HOST, SECRET, SOON};
 
 const FILE: &str = "envoy/envoy.yaml";
 /// What may differ from the shipped file.
@@ -159,6 +159,8 @@ async fn no_token_is_asked_for(
 /// There is a token, but whom it would be sent to cannot be trusted.
 async fn no_call_is_made(setting: Setting, ours: &Authority, servers: [(&Authority, &str); 2]) {
     let (world, servers) = start(setting, ours, servers).await;
+    // Envoy connects first, so without this the call could fail before there is a token.
+    world.envoy.wait_for_log("event=token_renewed", SOON).await;
     let exchange = world.call("/cgi-bin/echo?a=1", &[]).await;
     let answer = &exchange.answer;
     assert_eq!(answer.status, 503, "{setting:?}: {}", answer.text());

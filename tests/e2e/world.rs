@@ -125,8 +125,15 @@ impl Plan {
         self.start_with(fake).await
     }
 
-    /// An Envoy whose first token calls wait at the gate.
-    pub(crate) async fn start_cold(self) -> World {
+    /// An Envoy whose first token calls wait at the gate. Neither they nor those who wait for them give up meanwhile, unless
+    /// the test says so itself: how long it takes to get there is the machine's matter.
+    pub(crate) async fn start_cold(mut self) -> World {
+        for (part, timeout) in [("weixin", "60s"), ("wait", "25s")] {
+            let place = &mut self.document[part]["timeout"];
+            if place.is_null() {
+                *place = json!(timeout);
+            }
+        }
         let fake = FakeWeChat::start(self.settings.clone()).await;
         fake.hold_token_calls();
         let world = self.start_with(fake).await;
