@@ -28,11 +28,13 @@ fake-wechat: ## dist/fake-wechat, one static program for the compose file
 test: ## every test: unit, simulation, end to end on real Envoys
 	@tools/setup.sh test
 	@tools/build.sh
+	@tools/build-trap.sh
 	@tools/test.sh --workspace --features schema
 
 matrix: ## the end-to-end tests on every Envoy version, concurrency and placement
 	@tools/setup.sh matrix
 	@tools/build.sh
+	@tools/build-trap.sh
 	@E2E_MATRIX=full tools/test.sh --test e2e
 
 bench: ## the side-by-side benchmark; writes benches/results/

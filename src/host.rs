@@ -20,6 +20,8 @@ pub mod refresher;
 pub mod root;
 pub mod slot;
 pub mod stream;
+#[cfg(feature = "trap")]
+pub mod trap;
 pub mod view;
 
 /// Why the host did not do what was asked.

@@ -1,4 +1,4 @@
-//! The real .wasm in a real Envoy, on the shipped `envoy/envoy.demo.yaml`, against the strict fake WeChat.
+//! The real .wasm in real Envoys, on the shipped files under `envoy/`, against the strict fake WeChat.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
 #![allow(
@@ -8,18 +8,46 @@
     clippy::indexing_slicing
 )]
 
+#[path = "e2e/answers.rs"]
+mod answers;
+#[path = "e2e/apps.rs"]
+mod apps;
+#[path = "e2e/caller_token.rs"]
+mod caller_token;
 #[path = "e2e/configuration.rs"]
 mod configuration;
 #[path = "e2e/faults.rs"]
 mod faults;
+#[path = "e2e/first_calls.rs"]
+mod first_calls;
 #[path = "e2e/injection.rs"]
 mod injection;
 #[path = "e2e/leaks.rs"]
 mod leaks;
+#[path = "e2e/many_apps.rs"]
+mod many_apps;
+#[path = "e2e/odd_targets.rs"]
+mod odd_targets;
+#[path = "e2e/older.rs"]
+mod older;
 #[path = "e2e/refused.rs"]
 mod refused;
+#[path = "e2e/rejected.rs"]
+mod rejected;
+#[path = "e2e/retries.rs"]
+mod retries;
+#[path = "e2e/rewriting.rs"]
+mod rewriting;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/settings.rs"]
+mod settings;
+#[path = "e2e/tls.rs"]
+mod tls;
+#[path = "e2e/traps.rs"]
+mod traps;
+#[path = "e2e/untouched.rs"]
+mod untouched;
 #[path = "e2e/waiting.rs"]
 mod waiting;
 #[path = "e2e/world.rs"]

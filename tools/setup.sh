@@ -11,7 +11,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly WASM_TARGET=wasm32-wasip1
 readonly ENVOY_DEMO=1.40.0
-readonly ENVOY_TEST=(1.37.0 1.40.0)
+readonly ENVOY_TEST=(1.36.4 1.37.0 1.40.0)
 readonly ENVOY_ALL=(1.36.4 1.37.0 1.39.3 1.40.0)
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2

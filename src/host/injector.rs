@@ -87,6 +87,8 @@ impl Injector {
             return None;
         }
         let headers = host.headers(Headers::Request);
+        #[cfg(feature = "trap")]
+        crate::host::trap::on_request(host, &headers);
         let Some(request) = Request::read(stream, &headers) else {
             return Some(Flow::Continue);
         };

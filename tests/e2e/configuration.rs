@@ -4,17 +4,14 @@
 use serde_json::{json, Value};
 use support::wechat::FakeWeChat;
 
-use crate::world::{plan, Placement, Plan, Setting, APPID, SECRET};
+use crate::settings::{setting, Placement, Setting};
+use crate::world::{plan, Plan, APPID, SECRET};
 
-const SETTINGS: [Setting; 2] = [on("1.37.0"), on("1.40.0")];
-
-const fn on(version: &'static str) -> Setting {
-    Setting {
-        version,
-        concurrency: 1,
-        placement: Placement::Upstream,
-    }
-}
+/// The placement and the number of workers have no part in it.
+const SETTINGS: [Setting; 2] = [
+    setting("1.37.0", 1, Placement::Upstream),
+    setting("1.40.0", 1, Placement::Upstream),
+];
 
 /// The roles whose document is JSON text; a `Struct` in the others.
 const TEXTS: [&[&str]; 4] = [

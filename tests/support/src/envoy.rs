@@ -6,6 +6,7 @@
 
 mod builder;
 mod config;
+mod launcher;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -25,8 +26,8 @@ use crate::wait;
 
 /// How long an Envoy may take to end on SIGTERM.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
-/// How much of the log is shown when a test fails, in bytes.
-const LOG_SHOWN: usize = 8_000;
+/// How many lines of the access log are shown when a test fails; of its own log all are, but for those of its start.
+const ACCESS_SHOWN: usize = 20;
 
 /// A running Envoy; dropping it kills it and removes its files.
 #[derive(Debug)]
@@ -247,14 +248,7 @@ impl Drop for Envoy {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.logs();
-            let from = log
-                .char_indices()
-                .rev()
-                .take(LOG_SHOWN)
-                .last()
-                .map_or(0, |(at, _)| at);
-            eprintln!("--- the end of Envoy's log ---\n{}", &log[from..]);
+            eprintln!("--- Envoy's log ---\n{}", shown(&self.logs()));
         }
     }
 }
@@ -275,6 +269,17 @@ fn pid(child: &Child) -> Pid {
 
 fn log_file(directory: &Path) -> PathBuf {
     directory.join("envoy.log")
+}
+
+/// What of a log helps to understand a failure.
+fn shown(log: &str) -> String {
+    let log = log
+        .split_once("] starting main dispatch loop")
+        .map_or(log, |(_, log)| log);
+    let is_access = |line: &&str| line.contains("Z] \"");
+    let (access, own): (Vec<_>, Vec<_>) = log.lines().partition(is_access);
+    let last = access.len().saturating_sub(ACCESS_SHOWN);
+    [&own[..], &access[last..]].concat().join("\n")
 }
 
 fn read_log(directory: &Path) -> String {

@@ -1,10 +1,12 @@
 //! What tests, demo and benchmarks stand on: [`wechat`] is a strict fake WeChat over real sockets, [`envoy`] starts
-//! real Envoys, [`client`] is the HTTP client of the tests and [`wait`] waits for conditions.
+//! real Envoys, [`client`] is the HTTP client of the tests, [`door`] is a port that refuses connections, and [`wait`]
+//! waits for conditions.
 //!
 //! Everything here may panic with a readable message: it only ever runs below a test, a demo or a benchmark.
 //! It leaves out Redis and everything that knows the plugin's own code.
 
 pub mod client;
+pub mod door;
 pub mod envoy;
 pub mod wait;
 pub mod wechat;

@@ -15,6 +15,7 @@ mod faults;
 mod reply;
 mod report;
 mod request;
+mod seen;
 mod server;
 mod settings;
 mod tokens;
@@ -204,6 +205,12 @@ impl FakeWeChat {
     /// The last `tail` calls, oldest first (4,096 are kept), with tokens and secrets shortened.
     pub fn calls(&self, tail: usize) -> Vec<Call> {
         self.shared.calls(tail)
+    }
+
+    /// As [`Self::calls`], with tokens and secrets as they came: to compare with what was sent, never to be shown, so the
+    /// control API does not have it.
+    pub fn raw_calls(&self, tail: usize) -> Vec<Call> {
+        self.shared.raw_calls(tail)
     }
 
     /// Every token ever handed out and every secret that was ever valid, to look for in logs.

@@ -111,6 +111,16 @@ async fn two_envoys_at_once_do_not_meet_and_a_drop_kills() {
     assert_eq!(second.admin_get("/ready").await.text().trim(), "LIVE");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_outlives_the_thread_that_asked_for_it() {
+    let runtime = tokio::runtime::Handle::current();
+    let started = move || runtime.block_on(Envoy::builder(VERSION).config(proxy()).start());
+    let mut envoy = std::thread::spawn(started).join().unwrap();
+    let answer = envoy.admin_get("/ready").await;
+    assert_eq!(answer.text().trim(), "LIVE");
+    assert!(envoy.is_running() && !envoy.logs().contains("SIGTERM"));
+}
+
 #[tokio::test]
 async fn a_wrong_configuration_is_refused_with_its_reason() {
     let mut config = proxy();

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::launcher::spawn;
 use super::{log_file, read_log, workspace, Config, Ended, Envoy, EnvoyError};
 use crate::client::Client;
 use crate::wait;
@@ -104,7 +105,7 @@ impl Builder {
             .arg("--admin-address-path")
             .arg(directory.path().join("admin-address"));
         let mut envoy = Envoy {
-            child: command.spawn()?,
+            child: spawn(command)?,
             version: self.version,
             directory,
             admin: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -134,10 +135,9 @@ impl Builder {
     pub fn try_validate(self) -> Result<Ended, EnvoyError> {
         let directory = tempfile::Builder::new().prefix("envoy-").tempdir()?;
         let file = self.write_config(directory.path())?;
-        let mut child = self
-            .command(&file, directory.path())?
-            .args(["--mode", "validate"])
-            .spawn()?;
+        let mut command = self.command(&file, directory.path())?;
+        command.args(["--mode", "validate"]);
+        let mut child = spawn(command)?;
         let ended = wait::blocking(self.deadline, || !matches!(child.try_wait(), Ok(None)));
         if !ended {
             let _ = child.kill();

@@ -25,6 +25,9 @@ pub struct Report {
     pub token_calls: u64,
     /// The most token calls that one app had in flight at once.
     pub token_calls_in_flight_max: u32,
+    /// The most token calls that were in flight at once, all apps together.
+    #[serde(default)]
+    pub token_calls_at_once_max: u32,
     /// Token calls that wait at the gate now.
     pub token_calls_held: u32,
     /// By app.
@@ -134,7 +137,7 @@ pub enum Rule {
     WrongHost,
 }
 
-/// One of the last calls, with tokens and secrets shortened.
+/// One of the last calls; tokens and secrets are shortened unless it says otherwise.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Call {
     /// When, in milliseconds since the start.
@@ -147,12 +150,25 @@ pub struct Call {
     pub headers: Vec<(String, String)>,
     /// Bytes in the body.
     pub body_bytes: u64,
+    /// The body's CRC-32, as [`super::crc32`] writes it.
+    #[serde(default)]
+    pub body_crc32: String,
     /// Whose live token it carried.
     pub appid: Option<String>,
     /// That token's number.
     pub token: Option<u64>,
     /// What was answered, as in [`Report::endpoints`].
     pub result: String,
+}
+
+impl Call {
+    /// A header's value; `None` where there is none of this name (in lower case).
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter();
+        headers
+            .find(|header| header.0 == name)
+            .map(|header| header.1.as_str())
+    }
 }
 
 impl Report {

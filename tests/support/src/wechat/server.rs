@@ -26,8 +26,9 @@ use super::faults::{Action, Plan};
 use super::reply::{Reply, ReplyBody};
 use super::report::Outcome;
 use super::request::{Received, TokenParams};
+use super::seen::Seen;
 use super::tokens::TokenApi;
-use super::world::{Seen, Settled, Shared};
+use super::world::{Settled, Shared};
 
 /// How much of a request's body is kept; the rest is only counted and hashed.
 const BODY_HEAD: usize = 64 * 1024;
@@ -261,6 +262,7 @@ fn record(
         target,
         headers: request.parts.headers,
         body_bytes: request.body_bytes,
+        body_crc32: request.body_crc32,
         appid,
         token,
         result,

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::sync::watch;
 
 use super::faults::{Plan, Script};
 use super::report::{Call, Outcome, Report, Rule, TokenCall, Violation};
+use super::seen::{show_headers, Seen};
 use super::settings::{App, Settings};
 use super::tokens::{Book, TokenApi};
 
@@ -46,21 +47,9 @@ pub(super) struct World {
     pub(super) report: Report,
     calls: VecDeque<Seen>,
     in_flight: HashMap<String, u32>,
+    in_flight_total: u32,
     /// Counts resets, so that a call that began before one does not write into the log after it.
     resets: u64,
-}
-
-/// A call as it is kept: nothing is copied or formatted before somebody asks.
-#[derive(Debug)]
-pub(super) struct Seen {
-    pub(super) at: Instant,
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) headers: HeaderMap,
-    pub(super) body_bytes: u64,
-    pub(super) appid: Option<Arc<str>>,
-    pub(super) token: Option<u64>,
-    pub(super) result: String,
 }
 
 /// What became of a token call, see [`TokenCall`].
@@ -120,12 +109,16 @@ impl Shared {
     /// The last `tail` calls, oldest first, tokens and secrets shortened.
     pub(super) fn calls(&self, tail: usize) -> Vec<Call> {
         let world = self.world();
-        let skip = world.calls.len().saturating_sub(tail);
-        world
-            .calls
-            .iter()
-            .skip(skip)
-            .map(|seen| world.show(seen, self.ms(seen.at)))
+        let last = world.last_calls(tail);
+        last.map(|seen| seen.show(self.ms(seen.at), |text| world.redact(text)))
+            .collect()
+    }
+
+    /// The same as they came.
+    pub(super) fn raw_calls(&self, tail: usize) -> Vec<Call> {
+        let world = self.world();
+        let last = world.last_calls(tail);
+        last.map(|seen| seen.show(self.ms(seen.at), str::to_owned))
             .collect()
     }
 
@@ -160,8 +153,11 @@ impl Shared {
         let in_flight = world.in_flight.entry(appid.to_owned()).or_default();
         *in_flight += 1;
         let in_flight = *in_flight;
+        world.in_flight_total += 1;
+        let in_flight_total = world.in_flight_total;
         let report = &mut world.report;
         report.token_calls += 1;
+        report.token_calls_at_once_max = report.token_calls_at_once_max.max(in_flight_total);
         report.token_calls_in_flight_max = report.token_calls_in_flight_max.max(in_flight);
         let app = report.apps.entry(appid.to_owned()).or_default();
         app.token_calls += 1;
@@ -207,6 +203,7 @@ impl World {
             report: Report::default(),
             calls: VecDeque::new(),
             in_flight: HashMap::new(),
+            in_flight_total: 0,
             resets: 0,
             settings,
         };
@@ -296,26 +293,13 @@ impl World {
         run.len() >= SHORTEST_LEAK && (self.book.knows(run) || self.secrets.contains(run))
     }
 
-    fn show(&self, seen: &Seen, at_ms: u64) -> Call {
-        Call {
-            at_ms,
-            method: seen.method.to_string(),
-            target: self.redact(&seen.target),
-            headers: self.show_headers(&seen.headers),
-            body_bytes: seen.body_bytes,
-            appid: seen.appid.as_ref().map(ToString::to_string),
-            token: seen.token,
-            result: seen.result.clone(),
-        }
+    pub(super) fn show_headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
+        show_headers(headers, |text| self.redact(text))
     }
 
-    pub(super) fn show_headers(&self, headers: &HeaderMap) -> Vec<(String, String)> {
-        let text =
-            |value: &http::HeaderValue| self.redact(&String::from_utf8_lossy(value.as_bytes()));
-        headers
-            .iter()
-            .map(|(name, value)| (name.to_string(), text(value)))
-            .collect()
+    fn last_calls(&self, tail: usize) -> impl Iterator<Item = &Seen> {
+        let skip = self.calls.len().saturating_sub(tail);
+        self.calls.iter().skip(skip)
     }
 }
 
@@ -363,6 +347,7 @@ impl Drop for TokenCallGuard {
         if let Some(in_flight) = world.in_flight.get_mut(&self.appid) {
             *in_flight -= 1;
         }
+        world.in_flight_total -= 1;
         if let Some(call) = self.logged(&mut world) {
             call.ended_ms = Some(ended);
             if call.outcome == Outcome::Pending {

@@ -1,0 +1,115 @@
+//! The Envoys that every test goes through: versions, numbers of workers, placements.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Where the injector stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// In the WeChat cluster, behind the router.
+    Upstream,
+    /// In the listener, before the router: what Istio's `WasmPlugin` does.
+    Downstream,
+}
+
+/// One way to run the plugin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Setting {
+    pub(crate) version: &'static str,
+    pub(crate) concurrency: u32,
+    pub(crate) placement: Placement,
+}
+
+pub(crate) const fn setting(
+    version: &'static str,
+    concurrency: u32,
+    placement: Placement,
+) -> Setting {
+    Setting {
+        version,
+        concurrency,
+        placement,
+    }
+}
+
+/// Every value of each dimension, and every pair of version and placement.
+const PAIRS: [Setting; 4] = [
+    setting("1.40.0", 2, Placement::Upstream),
+    setting("1.37.0", 4, Placement::Upstream),
+    setting("1.40.0", 1, Placement::Downstream),
+    setting("1.37.0", 2, Placement::Downstream),
+];
+
+/// [`PAIRS`], or the whole product where `E2E_MATRIX=full` asks for it.
+pub(crate) fn settings() -> Vec<Setting> {
+    if std::env::var_os("E2E_MATRIX").is_none_or(|matrix| matrix != "full") {
+        return PAIRS.to_vec();
+    }
+    let mut all = Vec::new();
+    for version in ["1.37.0", "1.39.3", "1.40.0"] {
+        for concurrency in [1, 2, 4] {
+            for placement in [Placement::Upstream, Placement::Downstream] {
+                all.push(setting(version, concurrency, placement));
+            }
+        }
+    }
+    all
+}
+
+/// One of the settings for each version and placement: for what cannot depend on the number of workers.
+pub(crate) fn versions_and_placements() -> Vec<Setting> {
+    let mut short: Vec<Setting> = Vec::new();
+    for setting in settings() {
+        let is_alike = |other: &Setting| {
+            (other.version, other.placement) == (setting.version, setting.placement)
+        };
+        if !short.iter().any(is_alike) {
+            short.push(setting);
+        }
+    }
+    short
+}
+
+/// Runs a test in every setting, one after the other; a failure names its setting.
+pub(crate) async fn in_each_setting<T: Future<Output = ()>>(test: impl Fn(Setting) -> T) {
+    for setting in settings() {
+        let _named = Named(setting);
+        test(setting).await;
+    }
+}
+
+/// As [`in_each_setting`], so many settings at once: for tests that spend their time waiting for tokens to age.
+pub(crate) async fn in_settings_at_once<T>(at_once: usize, test: impl Fn(Setting) -> T)
+where
+    T: Future<Output = ()> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(at_once));
+    let mut running = JoinSet::new();
+    for setting in settings() {
+        let (test, places) = (test(setting), Arc::clone(&places));
+        running.spawn(async move {
+            let _place = places.acquire().await;
+            let _named = Named(setting);
+            test.await;
+        });
+    }
+    while let Some(ended) = running.join_next().await {
+        if let Err(failed) = ended {
+            std::panic::resume_unwind(failed.into_panic());
+        }
+    }
+}
+
+/// Says in which setting a test failed.
+struct Named(Setting);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- failed in {:?}", self.0);
+        }
+    }
+}
