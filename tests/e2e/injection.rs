@@ -26,7 +26,11 @@ async fn a_token_is_added_and_nothing_else_of_the_call_changes() {
             ("/wxa/msg_sec_check?v=2", "/wxa/msg_sec_check?v=2&"),
         ] {
             let body = r#"{"text":"你好"}"#;
-            let headers = [("content-type", "application/json"), ("x-own", "kept")];
+            let headers = [
+                ("content-type", "application/json"),
+                ("x-own", "kept"),
+                ("x-envoy-original-path", "/forged"),
+            ];
             let exchange = world.send("POST", sent, &headers, body).await;
             assert_eq!(exchange.answer.errcode(), Some(0), "{sent}: {exchange:?}");
             let call = exchange.arrived();
