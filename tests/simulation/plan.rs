@@ -142,6 +142,14 @@ impl Setup {
                 (at, draw_fault(rng, at))
             })
             .collect();
+        // Each is waited out for a minute; two would leave no time for rotations.
+        let refusals = faults.iter_mut().filter_map(|(_, fault)| match fault {
+            Fault::TokenCalls { how, .. } if matches!(how, TokenFault::Refused(_)) => Some(how),
+            _ => None,
+        });
+        refusals
+            .skip(1)
+            .for_each(|how| *how = TokenFault::SystemError);
         faults.extend(mutation.into_iter().flat_map(provoke));
         faults.sort_by_key(|(at, _)| *at);
         let life = rng.between(24, 30) * 1_000;
