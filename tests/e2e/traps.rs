@@ -113,8 +113,14 @@ async fn who_waits_in_a_worker_that_traps_is_ended_by_a_timeout_of_envoys() {
         world.get("/cgi-bin/echo", &[(TRAP, "injector")]).await;
         let exchange = waiting.await.unwrap();
         assert!(exchange.call.is_none(), "{exchange:?}");
-        assert!(exchange.answer.status >= 500 || exchange.answer.status == 408, "{exchange:?}");
-        println!("{setting:?}: {} {:?}", exchange.answer.status, exchange.answer.elapsed);
+        assert!(
+            exchange.answer.status >= 500 || exchange.answer.status == 408,
+            "{exchange:?}"
+        );
+        println!(
+            "{setting:?}: {} {:?}",
+            exchange.answer.status, exchange.answer.elapsed
+        );
         world.fake.release();
     })
     .await;
