@@ -24,6 +24,8 @@ mod first_calls;
 mod injection;
 #[path = "e2e/leaks.rs"]
 mod leaks;
+#[path = "e2e/leases.rs"]
+mod leases;
 #[path = "e2e/many_apps.rs"]
 mod many_apps;
 #[path = "e2e/odd_targets.rs"]
