@@ -13,10 +13,11 @@ use crate::time::Millis;
 
 /// How often a root says that it lives.
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
-/// How often the leases of others are looked at.
-pub const PATROL: Duration = Duration::from_secs(1);
-/// A holder that was silent for this long is dead: with one look a second, a dead one is replaced within 3 s.
-pub const DEAD_AFTER: Duration = Duration::from_millis(1_500);
+/// How often the leases of others are looked at; with the ticks between, a second at most.
+pub const PATROL: Duration = Duration::from_millis(750);
+/// A holder that was silent for this long looks dead; at the second such look it is replaced: within 3 s of its last sign
+/// of life. One that was merely slow loses nothing but the lease.
+pub const DEAD_AFTER: Duration = Duration::from_millis(1_000);
 /// A slot may be reused only after a much longer silence: a paused process must not lose its slots.
 pub const SLOT_FREE_AFTER: Duration = Duration::from_secs(10);
 

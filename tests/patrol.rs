@@ -10,8 +10,8 @@ mod envoy;
 
 use envoy::{appid, Envoy, APPS, WORKERS};
 
-/// Longest time in which a dead holder is replaced: its last heartbeat is 1.5 s old at two looks a second apart.
-const REPLACED: u64 = 3_500;
+/// Longest time in which a dead holder is replaced: its last heartbeat is 1 s old at two looks, each up to a second after the one before.
+const REPLACED: u64 = 3_000;
 
 /// An Envoy in which every app has its token, and what came of that is known everywhere.
 fn setup() -> Envoy {

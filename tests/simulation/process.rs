@@ -140,8 +140,8 @@ pub struct Weather {
     pub callback_lost: u64,
 }
 
-/// A dead holder is replaced within this, in milliseconds: its last heartbeat must be 1.5 s old at two looks a second apart.
-const REPLACED_WITHIN: u64 = 4_000;
+/// A dead holder is replaced within this, in milliseconds: 3 s after its last sign of life, and a tick.
+const REPLACED_WITHIN: u64 = 3_250;
 
 /// The process.
 #[derive(Debug)]

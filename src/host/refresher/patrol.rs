@@ -1,4 +1,4 @@
-//! Once a second: which leases are free, which were lost. It costs what has changed, not what there is: every VM
+//! About once a second: which leases are free, which were lost. It costs what has changed, not what there is: every VM
 //! patrols, and with 1,000 apps a read of each record would be most of what an idle Envoy does.
 //!
 //! A root remembers who holds each app, and reads a record again only when something says that it may tell something new:
@@ -19,8 +19,8 @@ use crate::lease::{judge, Claim, PATROL};
 use crate::record::Holder;
 use crate::time::Millis;
 
-/// Without any other reason each record is read once in so many patrols.
-const ROUND: usize = 30;
+/// Without any other reason each record is read once in so many patrols, half a minute.
+const ROUND: usize = 40;
 
 /// When to look, and at what.
 #[derive(Default)]
@@ -57,7 +57,7 @@ impl Patrol {
         }
     }
 
-    /// Whether it is time; if so, the next one is due a second later.
+    /// Whether it is time; if so, the next one is due [`PATROL`] later.
     pub(super) fn is_due(&mut self, now: Millis) -> bool {
         let is_due = now >= self.next;
         if is_due {
