@@ -7,7 +7,7 @@ use support::wait::until_some;
 use crate::settings::{setting, Placement};
 use crate::world::{plan, APPID, HOST, MANAGER, SOON};
 
-/// Made for this version alone, so that nobody takes it for one of the settings.
+/// Not one of the settings: what their tests ask for does not hold here.
 const VERSION: &str = "1.36.4";
 
 #[tokio::test(flavor = "multi_thread")]

@@ -62,7 +62,7 @@ pub(crate) fn plan(setting: Setting) -> Plan {
     Plan {
         setting,
         settings: Settings::default().with_app(APPID, SECRET),
-        document: json!({"apps": [{"appid": APPID, "secret": {"env": "WECHAT_SECRET"}}]}),
+        document: json!({"apps": [app(APPID)]}),
         config,
     }
 }
