@@ -177,8 +177,12 @@ async fn held_token_calls_wait_for_their_release_and_two_at_once_are_a_violation
     assert_eq!(calls.await.unwrap(), [200, 200]);
     let report = world.fake.report();
     assert_eq!(
-        (report.token_calls_in_flight_max, report.token_calls_held),
-        (2, 0)
+        (
+            report.token_calls_in_flight_max,
+            report.token_calls_at_once_max,
+            report.token_calls_held
+        ),
+        (2, 2, 0)
     );
     assert_eq!(
         report.violations.iter().map(|v| v.rule).collect::<Vec<_>>(),

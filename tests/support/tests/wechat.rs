@@ -44,6 +44,16 @@ async fn a_business_call_with_a_live_token_says_what_arrived() {
             .contains(&json!(["x-own", "kept"])),
         "{got}"
     );
+    let (shown, raw) = (
+        world.fake.calls(1).remove(0),
+        world.fake.raw_calls(1).remove(0),
+    );
+    assert!(!shown.target.contains(&token), "{shown:?}");
+    assert_eq!(
+        (raw.target.as_str(), raw.header("x-own")),
+        (path.as_str(), Some("kept"))
+    );
+    assert_eq!(raw.body_crc32, crc32(b"hello"));
     let report = world.fake.report();
     report.assert_clean();
     assert_eq!(
