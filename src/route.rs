@@ -219,7 +219,9 @@ impl HostName {
     }
 }
 
-/// Whether the path takes no token of ours. Upper and lower case count as the same here, to be on the safe side.
+/// Whether the path takes no token of ours. To be on the safe side upper and lower case count as the same, and what may
+/// stand before such a path: as a downstream filter the plugin sees `/wechat/sns/userinfo` before the route makes
+/// `/sns/userinfo` of it.
 fn is_token_free(scan: &Scan<'_>) -> bool {
     let path = scan.path();
     if scan.is_plain() {
@@ -230,16 +232,15 @@ fn is_token_free(scan: &Scan<'_>) -> bool {
 }
 
 fn is_token_free_plain(path: &[u8]) -> bool {
-    let is_sns = match path.split_at_checked(SNS.len()) {
-        Some((head, tail)) => {
-            head.eq_ignore_ascii_case(SNS) && matches!(tail.first(), None | Some(b'/'))
-        }
-        None => false,
+    let is_token_free_end = |known: &&[u8]| {
+        let end = path.len().checked_sub(known.len());
+        end.and_then(|at| path.get(at..))
+            .is_some_and(|end| end.eq_ignore_ascii_case(known))
     };
-    is_sns
-        || TOKEN_FREE
-            .iter()
-            .any(|known| path.eq_ignore_ascii_case(known))
+    TOKEN_FREE.iter().any(is_token_free_end)
+        || path
+            .split(|&byte| byte == b'/')
+            .any(|segment| segment.eq_ignore_ascii_case(SNS))
 }
 
 /// For paths that some server on the way could read in another way: escapes (also of escapes), `//`, dot segments,
@@ -250,7 +251,7 @@ fn is_token_free_after_all(path: &[u8]) -> bool {
     let mut segments: Vec<&[u8]> = Vec::new();
     for segment in decoded.split(|&byte| byte == b'/' || byte == b'\\') {
         let segment = essence(segment);
-        if segment.eq_ignore_ascii_case(b"sns") {
+        if segment.eq_ignore_ascii_case(SNS) {
             return true;
         }
         match segment {
@@ -301,10 +302,10 @@ fn decode_fully(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Under it a token is a user's.
-const SNS: &[u8] = b"/sns";
+/// Under a segment of this name a token is a user's.
+const SNS: &[u8] = b"sns";
 
-/// Paths that take no token besides `/sns/`.
+/// Paths, or their ends, that take no token besides those with `sns`.
 const TOKEN_FREE: &[&[u8]] = &[
     b"/cgi-bin/token",
     b"/cgi-bin/stable_token",

@@ -158,3 +158,15 @@ async fn three_apps_at_once_are_never_mixed() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_headers_that_name_different_apps_are_a_conflict() {
+    in_each_setting(|setting| async move {
+        let world = plan(setting).with_apps(&["wxa", "wxb"]).start().await;
+        let named = [("x-wechat-appid", "wxa"), ("x-wechat-appid", "wxb")];
+        let exchange = world.call("/cgi-bin/echo", &named).await;
+        exchange.assert_refused(400, "app_conflict");
+        world.finish().await;
+    })
+    .await;
+}

@@ -5,7 +5,7 @@ use serde_json::{json, Value};
 use support::wechat::FakeWeChat;
 
 use crate::settings::{setting, Placement, Setting};
-use crate::world::{plan, Plan, APPID, SECRET};
+use crate::world::{plan, Plan, APPID, SECRET, SOON};
 
 /// The placement and the number of workers have no part in it.
 const SETTINGS: [Setting; 2] = [
@@ -41,11 +41,9 @@ async fn each_role_takes_its_configuration_in_either_form() {
         for texts in TEXTS {
             let world = planned(setting, &document, texts).start().await;
             world.ready().await;
+            let line = "event=token_renewed app=shop";
+            world.envoy.wait_for_log(line, SOON).await;
             let log = world.envoy.logs();
-            assert!(
-                log.contains("event=token_renewed app=shop"),
-                "{setting:?}, {texts:?}: {log}"
-            );
             assert!(!log.contains(SECRET), "{setting:?}, {texts:?}");
             world.fake.report().assert_clean();
         }

@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use serde_json::json;
+use support::client::raw::Raw;
 use support::client::Answer;
-use support::wait::until;
+use support::wait::{until, until_some};
 use support::wechat::{Action, FakeWeChat, Fault};
 
-use crate::settings::in_settings_at_once;
-use crate::world::{app, plan, World, APPID, SECRET, SOON};
+use crate::settings::{in_each_setting, in_settings_at_once};
+use crate::world::{app, plan, World, APPID, HOST, SECRET, SOON};
 
 /// Refused for ever, and replaces what a caller brings: nothing of the caller's path is for WeChat.
 const STUCK: &str = "wxstuck0000000000";
@@ -85,6 +86,56 @@ async fn no_token_and_no_secret_is_in_a_log_an_admin_page_or_a_local_reply() {
         until(3 * SOON, "the token rotates", || made() >= 4).await;
         world.ready().await;
         world.finish_hiding(&["callers-", WRONG]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_call_leaves_no_token_of_its_caller_in_the_access_log() {
+    in_each_setting(|setting| async move {
+        let world = plan(setting).start().await;
+        world.ready().await;
+        let path = "/cgi-bin/echo?access_token=callers-token&secret=callers-secret";
+        let exchange = world.call(path, &[("x-wechat-appid", "wxunknown")]).await;
+        exchange.assert_refused(400, "unknown_app");
+        world.finish_hiding(&["callers-"]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waited_in_vain_leaves_no_token_of_its_caller_in_the_access_log() {
+    in_each_setting(|setting| async move {
+        let mut plan = plan(setting);
+        plan.document["caller_token"] = json!("replace");
+        plan.document["wait"] = json!({"timeout": "500ms"});
+        let world = plan.start_cold().await;
+        let path = "/cgi-bin/echo?access_token=callers-token&secret=callers-secret";
+        let exchange = world.call(path, &[]).await;
+        exchange.assert_refused(503, "wait_timeout");
+        world.finish_hiding(&["callers-"]).await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_that_hangs_up_while_it_waits_leaves_no_token_in_the_access_log() {
+    in_each_setting(|setting| async move {
+        let mut plan = plan(setting);
+        plan.document["caller_token"] = json!("replace");
+        let world = plan.start_cold().await;
+        let address = world.envoy.address("wechat");
+        let mut raw = Raw::connect(address).await.unwrap();
+        let path = "/cgi-bin/echo?access_token=callers-token";
+        raw.send_head("GET", path, &[("host", HOST)]).await.unwrap();
+        world.parked(1).await;
+        raw.hang_up().await;
+        until_some(SOON, "the connection is gone", || async {
+            let open = world.envoy.stat("http.wechat.downstream_cx_active").await;
+            (open == 0).then_some(())
+        })
+        .await;
+        world.finish_hiding(&["callers-"]).await;
     })
     .await;
 }

@@ -3,7 +3,7 @@
 use serde_json::json;
 use support::wechat::{Rule, Violation};
 
-use crate::settings::{in_each_setting, settings, Placement, Setting};
+use crate::settings::{in_each_setting, Placement, Setting};
 use crate::world::{plan, World, HOST, MANAGER};
 
 /// The shipped route, which writes WeChat's host, also takes a prefix off the path.
@@ -66,10 +66,7 @@ async fn a_route_that_rewrites_path_and_host_keeps_the_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_route_makes_a_path_without_a_token_gets_none() {
-    // Only upstream: downstream the plugin sees the path before the route has rewritten it.
-    let mut upstream = settings();
-    upstream.retain(|setting| setting.placement == Placement::Upstream);
-    for setting in upstream {
+    in_each_setting(|setting| async move {
         let world = start(setting).await;
         world.get("/wechat/cgi-bin/echo", &[]).await;
         for (sent, arrives, original) in [
@@ -84,16 +81,32 @@ async fn what_a_route_makes_a_path_without_a_token_gets_none() {
                 "/wechat/sns/jscode2session?secret=",
             ),
             (
+                "/wechat/sns/userinfo?openid=o",
+                "/sns/userinfo?openid=o",
+                "/wechat/sns/userinfo?openid=o",
+            ),
+            (
                 "/wechat/cgi-bin/token?appid=a",
                 "/cgi-bin/token?appid=a",
                 "/wechat/cgi-bin/token?appid=a",
             ),
+            (
+                "/wechat/cgi-bin/stable_token",
+                "/cgi-bin/stable_token",
+                "/wechat/cgi-bin/stable_token",
+            ),
         ] {
             let exchange = world.call(sent, &[("host", "localhost")]).await;
-            assert_eq!(exchange.target(), arrives, "{setting:?}");
-            let shown = exchange.arrived().header("x-envoy-original-path");
-            assert_eq!(shown, Some(original), "{setting:?}");
+            assert_eq!(exchange.target(), arrives);
+            // Downstream the router overwrites what the plugin wrote for the access log: docs/operations.md.
+            if setting.placement == Placement::Upstream {
+                let shown = exchange.arrived().header("x-envoy-original-path");
+                assert_eq!(shown, Some(original));
+            }
         }
-        world.finish_hiding(&["callers-"]).await;
-    }
+        if setting.placement == Placement::Upstream {
+            world.finish_hiding(&["callers-"]).await;
+        }
+    })
+    .await;
 }

@@ -18,7 +18,7 @@ const FAULTS_TO: u64 = 75_000;
 /// A refusal begins no later: it is waited out for more than a minute.
 const REFUSED_TO: u64 = 35_000;
 /// The run ends here at the earliest.
-pub const END: u64 = 150_000;
+pub const END: u64 = 165_000;
 /// Requests that come later than this must succeed.
 pub const HEALED: u64 = END - 6_000;
 
