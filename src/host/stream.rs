@@ -22,6 +22,11 @@ pub enum Stream {
         /// The tick at which the headers came: no clock is read while a request is served.
         since_tick: u64,
     },
+    /// The headers of its answer were held and are let go, although no body had come.
+    LetGo {
+        /// The tick at which that was.
+        at_tick: u64,
+    },
     /// Nothing more to do.
     Done,
 }

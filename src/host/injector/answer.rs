@@ -16,8 +16,9 @@ use crate::wechat::sniff::{look, worth_looking, AnswerHead, Sniff, LIMIT};
 const RETRY_HEADER: &str = "x-wechat-token-retry";
 /// An answer whose headers are held is let go after this many ticks (about a second), whatever its body does.
 const MOST_HELD_TICKS: u64 = 4;
-/// So many held answers without a body callback, and never one with: Envoy does not deliver bodies while headers are
-/// held, because the filter's configuration lacks `allow_on_headers_stop_iteration`.
+/// So many answers whose body came as soon as their headers were let go, and never one before: Envoy does not deliver
+/// bodies while headers are held, because the filter's configuration lacks `allow_on_headers_stop_iteration`. A body that
+/// is merely late tells nothing.
 const BLIND_ANSWERS: u32 = 3;
 
 /// Whether answers are looked at.
@@ -57,8 +58,16 @@ impl Injector {
         end: bool,
     ) -> Option<Flow> {
         let state = self.streams.get_mut(&stream)?;
-        let Stream::Held { carried, .. } = *state else {
-            return Some(Flow::Continue);
+        let carried = match *state {
+            Stream::Held { carried, .. } => carried,
+            Stream::LetGo { at_tick } => {
+                *state = Stream::Done;
+                if at_tick == self.ticks {
+                    self.watch.note_blind();
+                }
+                return Some(Flow::Continue);
+            }
+            _ => return Some(Flow::Continue),
         };
         self.watch.is_proven = true;
         let verdict = look(&host.response_body(LIMIT), end);
@@ -116,20 +125,26 @@ impl Injector {
             .map(|(id, _)| *id)
             .collect();
         for id in stuck {
-            self.streams.insert(id, Stream::Done);
+            self.streams.insert(id, Stream::LetGo { at_tick: ticks });
             host.focus(id);
             let _ = host.resume_response();
-            if self.watch.is_proven || !self.watch.is_on {
-                continue;
-            }
-            self.watch.blind += 1;
-            if self.watch.blind >= BLIND_ANSWERS {
-                self.watch.is_on = false;
-                error!(
-                    "event=watch_off problem=\"no body arrives while headers are held: set \
-                     allow_on_headers_stop_iteration: true beside vm_config, or watch: false\""
-                );
-            }
+        }
+    }
+}
+
+impl Watch {
+    /// The body of a held answer was there, and Envoy did not show it.
+    fn note_blind(&mut self) {
+        if self.is_proven || !self.is_on {
+            return;
+        }
+        self.blind += 1;
+        if self.blind >= BLIND_ANSWERS {
+            self.is_on = false;
+            error!(
+                "event=watch_off problem=\"no body arrives while headers are held: set \
+                 allow_on_headers_stop_iteration: true beside vm_config, or watch: false\""
+            );
         }
     }
 }

@@ -196,3 +196,32 @@ fn a_path_full_of_tokens_is_not_compared_with_every_app() {
     routes.decide(b"api.weixin.qq.com", &scanned, &NamedApp::Absent, is_own);
     assert!(compared.get() <= 5_000, "{}", compared.get());
 }
+
+#[test]
+fn only_bodies_that_were_there_all_the_time_end_the_watch() {
+    for (ticks_until_body, is_ended) in [(0, true), (1, false)] {
+        let mut w = worker("fail");
+        w.publish("wxa", 1, "t1");
+        for _ in 0..5 {
+            w.host.set_request(&[WECHAT, (":path", "/cgi-bin/a")]);
+            let (stream, _) = w.attempt();
+            w.host.0.borrow_mut().response = [(":status".to_owned(), b"200".to_vec())].into();
+            let held = w.injector.handle_response(&w.host, stream, false);
+            let expected = if w.injector.watch.is_on {
+                Flow::Hold
+            } else {
+                Flow::Continue
+            };
+            assert_eq!(held, Some(expected));
+            for _ in 0..5 + ticks_until_body {
+                w.tick();
+            }
+            let flow = w.injector.handle_response_body(&w.host, stream, true);
+            assert_eq!(flow, Some(Flow::Continue));
+        }
+        assert_eq!(
+            !w.injector.watch.is_on, is_ended,
+            "after {ticks_until_body} ticks"
+        );
+    }
+}
