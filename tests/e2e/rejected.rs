@@ -1,10 +1,18 @@
 //! Tokens that WeChat rejects before their time.
 
+use std::time::Instant;
+
 use serde_json::json;
+use support::client::concurrent;
 use support::wait::until_some;
+use support::wechat::{Action, Fault};
 
 use crate::settings::{in_each_setting, Placement};
-use crate::world::{plan, World, SOON};
+use crate::world::{plan, World, HOST, SOON};
+
+/// Calls in a row that are all rejected, and how many of them at once.
+const CALLS: usize = 1_000;
+const AT_ONCE: usize = 50;
 
 /// WeChat's ways to reject a token, each with an app of its own: one refresh by rejection is allowed in a while.
 const CODES: [(i64, &str); 3] = [
@@ -89,7 +97,6 @@ async fn a_body_that_cannot_be_sent_again_gets_wechats_error_and_the_token_is_re
 #[tokio::test(flavor = "multi_thread")]
 async fn other_errcodes_are_the_callers_matter_and_renew_nothing() {
     in_each_setting(|setting| async move {
-        use support::wechat::{Action, Fault};
         let (_, appid) = CODES[0];
         let world = plan(setting).with_apps(&[appid]).start().await;
         for code in [-1, 40164, 41001, 45009, 45011, 48001, 61007] {
@@ -103,6 +110,44 @@ async fn other_errcodes_are_the_callers_matter_and_renew_nothing() {
         let report = world.fake.report();
         assert_eq!((report.business_calls, report.token_calls), (7, 1));
         world.finish().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn endless_rejections_cause_at_most_two_token_calls_and_every_caller_sees_wechats_error() {
+    in_each_setting(|setting| async move {
+        for api in ["stable", "classic"] {
+            let (code, appid) = CODES[0];
+            let mut plan = plan(setting).with_apps(&[appid]);
+            plan.document["apps"][0]["token_api"] = json!(api);
+            plan.document["apps"][0]["sole_refresher"] = json!(true);
+            let world = plan.start().await;
+            let exchange = post(&world, appid, 1).await;
+            assert_eq!(exchange.answer.errcode(), Some(0), "{exchange:?}");
+            world.fake.arm(Fault::on_business(Action::Errcode { code }));
+            let begun = Instant::now();
+            for _ in 0..CALLS / AT_ONCE {
+                let (client, url) = (world.client.clone(), world.url("/cgi-bin/echo"));
+                let answers = concurrent(AT_ONCE, move |_| {
+                    let (client, url) = (client.clone(), url.clone());
+                    async move { client.get_with(&url, &[("host", HOST)]).await.unwrap() }
+                });
+                for answer in answers.await {
+                    assert_eq!(answer.errcode(), Some(code), "{api}: {}", answer.text());
+                }
+            }
+            let took = begun.elapsed();
+            let minutes = took.as_secs() / 60 + 1;
+            let report = world.fake.report();
+            assert!(
+                report.token_calls <= 2 * minutes,
+                "{api}: {} in {took:?}",
+                report.token_calls
+            );
+            assert!(report.errcode(code) >= CALLS as u64, "{api}");
+            world.finish().await;
+        }
     })
     .await;
 }
