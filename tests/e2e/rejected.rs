@@ -1,11 +1,10 @@
 //! Tokens that WeChat rejects before their time.
 
-use std::time::Instant;
-
 use serde_json::json;
 use support::client::concurrent;
 use support::wait::until_some;
 use support::wechat::{Action, Fault};
+use tokio::time::Instant;
 
 use crate::settings::{in_each_setting, Placement};
 use crate::world::{plan, World, HOST, SOON};
