@@ -1,5 +1,8 @@
 //! What the documents promise about tests: each one that `docs/faults.md` names is there.
 
+// Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
