@@ -100,10 +100,13 @@ need_cargo_deny() {
     cargo install cargo-deny --locked --version "$CARGO_DENY" --root .tools/cargo || die "cargo-deny could not be compiled: see above"
 }
 
+# libFuzzer, which the fuzz targets link with, is C++.
+need_cxx() {
+    need_package c++ build-essential
+}
+
 need_cargo_fuzz() {
     local target=.tools/cargo/bin/cargo-fuzz
-    # libFuzzer is C++.
-    has c++ || need_package c++ build-essential
     [[ -x $target && $("$target" --version) == "cargo-fuzz $CARGO_FUZZ" ]] && return
     say "compiling cargo-fuzz $CARGO_FUZZ (once, some minutes)"
     cargo install cargo-fuzz --quiet --locked --version "$CARGO_FUZZ" --root .tools/cargo || die "cargo-fuzz could not be compiled: see above"
@@ -141,10 +144,12 @@ want() {
             need_component rustfmt rustfmt
             need_component cargo-clippy clippy
             need_package shellcheck shellcheck
+            need_cxx
             need_cargo_deny
             ;;
         fuzz)
             need_rust
+            need_cxx
             need_cargo_fuzz
             ;;
         redis) need_package redis-server redis-server ;;
