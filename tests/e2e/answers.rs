@@ -9,9 +9,13 @@ use crate::settings::{in_each_setting, Placement};
 use crate::world::{plan, World, APPID, SOON};
 
 /// How late a body comes that is not waited for.
-const LATE: Duration = Duration::from_secs(4);
+const LATE: Duration = Duration::from_secs(6);
 /// A held answer is let go after about a second; the rest is for a busy machine.
-const LET_GO: Duration = Duration::from_millis(3_000);
+const LET_GO: Duration = Duration::from_secs(5);
+/// No held answer is let go earlier.
+const LEAST_HELD: Duration = Duration::from_secs(1);
+/// So often a busy machine may be too slow to show that an answer was not held.
+const ATTEMPTS: usize = 5;
 
 fn late_body() -> Fault {
     let ms = LATE.as_millis() as u64;
@@ -90,13 +94,18 @@ async fn what_is_no_json_and_no_text_is_not_held() {
     in_each_setting(|setting| async move {
         let world = plan(setting).start().await;
         world.ready().await;
-        world.fake.arm(late_body());
-        let answer = world.get("/wxa/getwxacode", &[]).await;
-        assert_eq!(answer.header("content-type"), Some("image/png"));
-        assert!(answer.elapsed >= LATE, "{:?}", answer.elapsed);
-        // What is held is let go by the fourth tick at the earliest.
-        let unheld = Duration::from_millis(750);
-        assert!(answer.headers_after < unheld, "{:?}", answer.headers_after);
+        let mut least = LATE;
+        for _ in 0..ATTEMPTS {
+            world.fake.arm(late_body());
+            let answer = world.get("/wxa/getwxacode", &[]).await;
+            assert_eq!(answer.header("content-type"), Some("image/png"));
+            assert!(answer.elapsed >= LATE, "{:?}", answer.elapsed);
+            least = least.min(answer.headers_after);
+            if least < LEAST_HELD {
+                break;
+            }
+        }
+        assert!(least < LEAST_HELD, "{least:?}");
         world.finish().await;
     })
     .await;
