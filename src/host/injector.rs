@@ -78,7 +78,7 @@ impl Injector {
 
     /// A stream begins.
     pub fn handle_begin(&mut self, stream: u32) {
-        self.streams.insert(stream, Stream::Untouched);
+        self.streams.insert(stream, Stream::Idle);
     }
 
     /// The request's headers have come; `None` if the stream did not begin here.
@@ -209,7 +209,7 @@ impl Injector {
         // However this ends: Envoy may end it too, and logs the path then.
         self.hide_secrets(host, request);
         if is_hopeless {
-            return self.give_up(host, app, request, now, Wait::None);
+            return self.conclude(host, app, request, now, newer_than, Wait::None);
         }
         let waiter = Waiter {
             app,
@@ -217,7 +217,7 @@ impl Injector {
             newer_than,
         };
         if self.waiters.park(request.stream, waiter).is_err() {
-            return self.give_up(host, app, request, now, Wait::Refused);
+            return self.conclude(host, app, request, now, newer_than, Wait::Refused);
         }
         self.streams.insert(request.stream, Stream::Parked);
         self.counts.add(app, Count::Parked);
@@ -273,13 +273,13 @@ impl Injector {
         if self.scratch != request.path.raw() {
             let _ = host.set_header(Headers::Request, ":path", &self.scratch);
         }
-        let is_in_header = request.named_app != NamedApp::Absent;
-        match request.path.from_appid() {
-            _ if is_in_header && self.config.apps.len() == 1 => {
-                let _ = host.remove_header(Headers::Request, APPID_HEADER);
-            }
-            NamedApp::One(appid) if !is_in_header && self.config.apps.len() > 1 => {
+        let is_only_app = self.config.apps.len() == 1;
+        match (&request.named_app, request.path.from_appid()) {
+            (NamedApp::Absent, NamedApp::One(appid)) if !is_only_app => {
                 let _ = host.set_header(Headers::Request, APPID_HEADER, appid);
+            }
+            (NamedApp::One(_) | NamedApp::Conflict, _) if is_only_app => {
+                let _ = host.remove_header(Headers::Request, APPID_HEADER);
             }
             _ => {}
         }

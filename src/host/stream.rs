@@ -9,8 +9,6 @@ use crate::token::Generation;
 /// How far a request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Nothing was done with it: it is new, goes on as it is, or was answered.
-    Untouched,
     /// It waits for a token.
     Parked,
     /// It left with this token.
@@ -27,8 +25,8 @@ pub enum Stream {
         /// The tick at which that was.
         at_tick: u64,
     },
-    /// Nothing more to do.
-    Done,
+    /// Its callbacks are let pass: it is new, goes on as it is, was answered, or its answer was looked at.
+    Idle,
 }
 
 /// The token that a request left with.

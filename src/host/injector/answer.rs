@@ -35,7 +35,7 @@ impl Injector {
         let Stream::Injected(carried) = *state else {
             return Some(Flow::Continue);
         };
-        *state = Stream::Done;
+        *state = Stream::Idle;
         if !self.watch.is_on || end {
             return Some(Flow::Continue);
         }
@@ -61,7 +61,7 @@ impl Injector {
         let carried = match *state {
             Stream::Held { carried, .. } => carried,
             Stream::LetGo { at_tick } => {
-                *state = Stream::Done;
+                *state = Stream::Idle;
                 if at_tick == self.ticks {
                     self.watch.note_blind();
                 }
@@ -74,7 +74,7 @@ impl Injector {
         if verdict == Sniff::NeedMore {
             return Some(Flow::Hold);
         }
-        *state = Stream::Done;
+        *state = Stream::Idle;
         match verdict {
             Sniff::Rejected(_) => self.note_rejected(host, carried),
             Sniff::Missing => self.counts.add(carried.app, Count::Missing),

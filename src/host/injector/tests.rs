@@ -225,3 +225,14 @@ fn only_bodies_that_were_there_all_the_time_end_the_watch() {
         );
     }
 }
+
+#[test]
+fn a_request_that_waited_and_cannot_be_read_any_more_is_answered_and_not_forgotten() {
+    let mut w = worker("fail");
+    w.host.set_request(&[WECHAT, (":path", "/cgi-bin/a")]);
+    assert_eq!(w.attempt().1, Some(Flow::HoldAll));
+    w.host.set_request(&[]);
+    w.publish("wxa", 1, "t1");
+    assert_eq!(w.host.0.borrow().replies, [503]);
+    assert!(w.injector.waiters.is_empty());
+}

@@ -15,7 +15,7 @@ use crate::time::Millis;
 use crate::token::Generation;
 use crate::waiters::Waiter;
 
-/// What a request that gets no token has been through.
+/// Why a request does not wait, or no longer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Wait {
     /// It was not let wait: it would have been in vain.
@@ -27,26 +27,27 @@ pub(super) enum Wait {
 }
 
 impl Injector {
-    /// The token that the request needs will not come: it goes with the one that there is (then the caller sees
-    /// WeChat's own answer), goes on without one where the configuration says so, or is answered here.
-    pub(super) fn give_up<H: Host>(
+    /// The request does not wait any longer: it goes with the token that there is (if WeChat rejected that one, the caller
+    /// sees WeChat's own answer), goes on without one where the configuration says so, or is answered here.
+    pub(super) fn conclude<H: Host>(
         &mut self,
         host: &H,
         app: usize,
         request: &Request<'_>,
         now: Millis,
+        newer_than: Generation,
         wait: Wait,
     ) -> Flow {
         let (Some(view), Some(entry)) = (self.views.get(app), self.config.apps.get(app)) else {
             return Flow::Continue;
         };
         if view.live.is_some() {
-            return self.put_token(host, app, request, true);
+            return self.put_token(host, app, request, newer_than > Generation(0));
         }
         if entry.on_unavailable == OnUnavailable::Pass {
             self.counts.add_unavailable();
             self.move_app_name(host, request);
-            self.streams.insert(request.stream, Stream::Done);
+            self.streams.insert(request.stream, Stream::Idle);
             return Flow::Continue;
         }
         let trouble = view.trouble;
@@ -72,7 +73,7 @@ impl Injector {
         retry_after: Option<Duration>,
     ) -> Flow {
         self.counts.add_reply(rejection);
-        self.streams.insert(stream, Stream::Done);
+        self.streams.insert(stream, Stream::Idle);
         let status = match app
             .and_then(|app| self.config.apps.get(app))
             .map(|app| app.on_unavailable)
@@ -119,18 +120,13 @@ impl Injector {
         self.waiters.leave(stream);
         host.focus(stream);
         let headers = host.headers(Headers::Request);
-        let Some(request) = Request::read(stream, &headers) else {
-            return;
-        };
-        let is_resend = waiter.newer_than > Generation(0);
-        let has_token = self
-            .views
-            .get(waiter.app)
-            .is_some_and(|view| view.live.is_some());
-        let flow = if has_token {
-            self.put_token(host, waiter.app, &request, is_resend)
-        } else {
-            self.give_up(host, waiter.app, &request, now, Wait::Over)
+        let flow = match Request::read(stream, &headers) {
+            Some(request) => {
+                let newer_than = waiter.newer_than;
+                self.conclude(host, waiter.app, &request, now, newer_than, Wait::Over)
+            }
+            // Nobody would let it go on any more.
+            None => self.reply(host, stream, Some(waiter.app), Rejection::Internal, None),
         };
         if flow == Flow::Continue && host.resume_request().is_err() {
             warn!("event=resume_failed");
