@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MINUTES ?= 10
-.PHONY: help demo run build fake-wechat test lint matrix bench fuzz compose-test clean
+.PHONY: help demo run build fake-wechat test lint matrix soak bench fuzz mutants compose-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -37,6 +37,11 @@ matrix: ## the end-to-end tests on every Envoy version, concurrency and placemen
 	@tools/build-trap.sh
 	@E2E_MATRIX=full tools/test.sh --test e2e
 
+soak: ## load with random faults on a real Envoy: make soak MINUTES=60, SEED=… repeats a run's plan
+	@tools/setup.sh soak
+	@tools/build-trap.sh
+	@cargo run --quiet --release -p soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
 bench: ## the side-by-side benchmark; writes benches/results/
 	@tools/setup.sh bench
 	@tools/build.sh
@@ -45,6 +50,10 @@ bench: ## the side-by-side benchmark; writes benches/results/
 fuzz: ## feed random input to everything that reads foreign bytes: make fuzz MINUTES=10
 	@tools/setup.sh fuzz
 	@tools/fuzz.sh $(MINUTES)
+
+mutants: ## plant small faults in the core, one by one, and see which no test notices; takes hours
+	@tools/setup.sh mutants
+	@tools/mutants.sh
 
 lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's imports and exports
 	@tools/setup.sh lint

@@ -15,6 +15,7 @@ readonly ENVOY_TEST=(1.36.4 1.37.0 1.40.0)
 readonly ENVOY_ALL=(1.36.4 1.37.0 1.39.3 1.40.0)
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2
+readonly CARGO_MUTANTS=27.1.0
 
 apt_updated=
 
@@ -105,11 +106,12 @@ need_cxx() {
     need_package c++ build-essential
 }
 
-need_cargo_fuzz() {
-    local target=.tools/cargo/bin/cargo-fuzz
-    [[ -x $target && $("$target" --version) == "cargo-fuzz $CARGO_FUZZ" ]] && return
-    say "compiling cargo-fuzz $CARGO_FUZZ (once, some minutes)"
-    cargo install cargo-fuzz --quiet --locked --version "$CARGO_FUZZ" --root .tools/cargo || die "cargo-fuzz could not be compiled: see above"
+# A tool of cargo's that is compiled: its name, its version.
+need_cargo_tool() {
+    local name=$1 version=$2 target=.tools/cargo/bin/$1
+    [[ -x $target && $("$target" "${name#cargo-}" --version) == "$name $version" ]] && return
+    say "compiling $name $version (once, some minutes)"
+    cargo install "$name" --quiet --locked --version "$version" --root .tools/cargo || die "$name could not be compiled: see above"
 }
 
 need_build() {
@@ -134,6 +136,14 @@ want() {
             need_build
             need_envoy "${ENVOY_ALL[@]}"
             ;;
+        soak)
+            need_build
+            need_envoy "$ENVOY_DEMO"
+            ;;
+        mutants)
+            need_rust
+            need_cargo_tool cargo-mutants "$CARGO_MUTANTS"
+            ;;
         bench)
             need_build
             need_envoy "$ENVOY_DEMO"
@@ -150,16 +160,16 @@ want() {
         fuzz)
             need_rust
             need_cxx
-            need_cargo_fuzz
+            need_cargo_tool cargo-fuzz "$CARGO_FUZZ"
             ;;
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix bench lint fuzz redis h2load envoy=VERSION" ;;
+        *) die "unknown item '$1': one of build demo run test matrix soak bench lint fuzz mutants redis h2load envoy=VERSION" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix bench lint fuzz redis h2load envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix soak bench lint fuzz mutants redis h2load envoy=VERSION"
 for item in "$@"; do
     want "$item"
 done
