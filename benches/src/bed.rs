@@ -29,6 +29,11 @@ use crate::{progress, Options, Section};
 const TOKEN_LENGTH: usize = 136;
 /// How long a row may take until it does its work: the plugin fetches its token first.
 const READY: Duration = Duration::from_secs(30);
+/// A large answer's bytes, and where they go in `answers.yaml`.
+const LARGE: usize = 1 << 20;
+const LARGE_PLACE: &str =
+    "static_resources.listeners[name=calls].filter_chains[0].filters[0].typed_config\
+    .route_config.virtual_hosts[0].routes[1].direct_response.body.inline_string";
 /// The listener's name in the benchmark's configurations.
 pub const LISTENER: &str = "calls";
 
@@ -133,8 +138,9 @@ impl Bed {
 
     /// The second Envoy, which answers at once.
     pub async fn start_answers(&self, core: Option<usize>) -> Result<Envoy> {
-        self.start(Config::load("benches/envoy/answers.yaml"), 1, core)
-            .await
+        let mut config = Config::load("benches/envoy/answers.yaml");
+        config.set(LARGE_PLACE, "x".repeat(LARGE));
+        self.start(config, 1, core).await
     }
 
     /// Starts an Envoy with so many workers, on one core or on any.

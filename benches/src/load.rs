@@ -23,6 +23,8 @@ pub struct Load {
     pub to: SocketAddr,
     /// Paths, taken in turn by each connection.
     pub paths: Vec<String>,
+    /// The size of the body of each, which makes it a POST.
+    pub body: Option<usize>,
     /// How many requests.
     pub requests: u64,
     /// Over how many connections.
@@ -48,6 +50,8 @@ impl Load {
             writeln!(uris, "http://{HOST}{path}")?;
         }
         let log = NamedTempFile::new()?;
+        let mut body = NamedTempFile::new()?;
+        body.write_all(&vec![b'x'; self.body.unwrap_or_default()])?;
         let mut command = match self.core {
             Some(core) => {
                 let mut command = Command::new("taskset");
@@ -63,6 +67,10 @@ impl Load {
             .arg(format!("--connect-to={}", self.to))
             .arg(format!("--log-file={}", log.path().display()))
             .arg(format!("--input-file={}", uris.path().display()))
+            .args(
+                self.body
+                    .map(|_| format!("--data={}", body.path().display())),
+            )
             .kill_on_drop(true);
         let output = tokio::time::timeout(DEADLINE, command.output())
             .await

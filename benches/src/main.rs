@@ -1,8 +1,8 @@
 //! The side-by-side benchmark: what the plugin costs beside plain Envoy, a no-op Wasm filter, the Lua filter that a
 //! user would write and Envoy's native filters, all in one run.
 //!
-//! It measures in five sections, each a module: [`ratios`] (CPU a request, by the low-noise method), [`user`] (what a
-//! user sees in front of an upstream), [`herd`] (parked requests at the moment the token comes), [`memory`] (of a
+//! It measures in six sections, each a module: [`ratios`] (CPU a request, by the low-noise method), [`user`] (what a
+//! user sees in front of an upstream), [`watch`] (of looking at answers), [`herd`] (parked requests at the moment the token comes), [`memory`] (of a
 //! worker's VM) and [`apps`] (from one app to a thousand). The results go to `benches/results/` as JSON, as a Markdown
 //! table and as a picture. It judges nothing but the targets; whether a run was quiet is for the reader of the spread.
 
@@ -21,6 +21,7 @@ mod stats;
 mod table;
 mod targets;
 mod user;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -84,6 +85,8 @@ pub enum Section {
     Ratios,
     /// CPU, throughput and latency in front of an upstream.
     User,
+    /// What looking at answers costs.
+    Watch,
     /// Release of parked requests.
     Herd,
     /// Memory of a worker's VM.
@@ -93,9 +96,10 @@ pub enum Section {
 }
 
 impl Section {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Ratios,
         Self::User,
+        Self::Watch,
         Self::Herd,
         Self::Memory,
         Self::Apps,
@@ -161,6 +165,9 @@ async fn run(options: &Options) -> Result<()> {
     }
     if options.wants(Section::User) {
         results.user = Some(user::measure(&bed, options).await.context("user")?);
+    }
+    if options.wants(Section::Watch) {
+        results.watch = Some(watch::measure(&bed, options).await.context("watch")?);
     }
     if options.wants(Section::Herd) {
         results.herd = Some(herd::measure(&bed, options).await.context("herd")?);

@@ -97,6 +97,7 @@ async fn envoy(bed: &Bed, row: Row, workers: u32) -> Result<u64> {
     let load = Load {
         to: envoy.address(LISTENER),
         paths: vec!["/cgi-bin/user/get?next_openid=oFakeOpenId0001&lang=zh_CN".to_owned()],
+        body: None,
         requests: REQUESTS,
         connections: CONNECTIONS,
         core: None,

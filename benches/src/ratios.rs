@@ -188,6 +188,7 @@ impl<K> Subject<K> {
             load: Load {
                 to: envoy.address(LISTENER),
                 paths,
+                body: None,
                 requests: options.requests,
                 connections: CONNECTIONS,
                 core: Some(options.load_core),

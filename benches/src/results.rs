@@ -9,6 +9,7 @@ use crate::memory::Memory;
 use crate::ratios::Ratios;
 use crate::targets::Target;
 use crate::user::User;
+use crate::watch::Watch;
 use crate::Options;
 
 /// A run's results; a section that was not asked for is absent.
@@ -32,6 +33,8 @@ pub struct Results {
     pub ratios: Option<Ratios>,
     /// What a user sees.
     pub user: Option<User>,
+    /// What looking at answers costs.
+    pub watch: Option<Watch>,
     /// Release of parked requests.
     pub herd: Option<Herd>,
     /// Memory of a worker's VM.
@@ -53,6 +56,7 @@ impl Results {
             targets: Vec::new(),
             ratios: None,
             user: None,
+            watch: None,
             herd: None,
             memory: None,
             apps: None,

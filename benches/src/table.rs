@@ -9,6 +9,7 @@ use crate::ratios::{Answer, AnswerRatios, Ratios};
 use crate::results::Results;
 use crate::row::Row;
 use crate::user::User;
+use crate::watch::Watch;
 
 /// The few lines that end a run: the headline and the targets.
 pub fn summary(results: &Results) -> String {
@@ -82,6 +83,9 @@ fn write_page(page: &mut String, results: &Results) -> fmt::Result {
     }
     if let Some(user) = &results.user {
         write_user(page, user)?;
+    }
+    if let Some(watch) = &results.watch {
+        write_watch(page, watch)?;
     }
     if let Some(herd) = &results.herd {
         write_herd(page, herd)?;
@@ -197,6 +201,23 @@ fn write_user(page: &mut String, user: &User) -> fmt::Result {
         "single p50 µs",
         "single p99 µs",
     ];
+    table(page, &heads, rows)
+}
+
+fn write_watch(page: &mut String, watch: &Watch) -> fmt::Result {
+    section(
+        page,
+        "The watch",
+        "The plugin with and without its look at answers, on the upstream cluster, a second Envoy as upstream. User and kernel CPU, the least of all rounds. \
+         The error is what two Envoys without it differ by.",
+    )?;
+    let rows = watch.rows.iter().map(|row| {
+        let title = row.exchange.title().to_owned();
+        let numbers = [row.off_us.min, row.on_us.min, row.added_us, row.error_us];
+        let numbers = numbers.map(|number| format!("{number:.2}"));
+        std::iter::once(title).chain(numbers).collect()
+    });
+    let heads = ["exchange", "without µs", "with µs", "added µs", "error µs"];
     table(page, &heads, rows)
 }
 

@@ -5,9 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::ratios::Answer;
 use crate::results::Results;
 use crate::row::Row;
+use crate::watch::Exchange;
 
 /// CPU that the plugin adds over what the Lua filter adds.
 const TO_LUA: f64 = 1.0;
+/// CPU that the watch adds to a JSON answer, in microseconds.
+const WATCH_US: f64 = 2.0;
 /// Size of the .wasm in KB.
 const WASM_KB: f64 = 250.0;
 /// Memory of a worker's VM in MiB.
@@ -35,6 +38,8 @@ pub fn judge(results: &Results) -> Vec<Target> {
     let row = |answer: Answer| results.ratios.as_ref()?.row(answer, Row::Plugin);
     let user = |answer: Answer| row(answer)?.user.to_lua;
     let all = |answer: Answer| row(answer)?.all.to_lua;
+    let watch = results.watch.as_ref();
+    let watch = watch.and_then(|watch| watch.row(Exchange::SmallJson));
     let vm = results.memory.as_ref().and_then(|memory| {
         let plugin = memory.rows.iter().find(|row| row.row == Row::Plugin)?;
         Some(plugin.vm? / f64::from(1 << 20))
@@ -65,6 +70,12 @@ pub fn judge(results: &Results) -> Vec<Target> {
             TO_LUA,
             all(Answer::Json),
             "× Lua",
+        ),
+        target(
+            "all CPU added by the watch, small JSON answers",
+            WATCH_US,
+            watch.map(|row| row.added_us),
+            "µs",
         ),
         target(
             "size of the .wasm",

@@ -112,6 +112,7 @@ impl Subject {
         Load {
             to: self.envoy.address(LISTENER),
             paths: vec!["/cgi-bin/user/get?next_openid=oFakeOpenId0001&lang=zh_CN".to_owned()],
+            body: None,
             requests: requests.max(1),
             connections,
             core: Some(options.load_core),

@@ -23,6 +23,8 @@ pub struct Plugin {
     pub apps: usize,
     /// Longest wait of a request and of a token call, in seconds; `None`: as shipped.
     pub patience: Option<u64>,
+    /// Whether it looks at answers.
+    pub watch: bool,
 }
 
 /// The shipped configuration's parts.
@@ -38,6 +40,7 @@ impl Plugin {
     pub const SHIPPED: Self = Self {
         apps: 1,
         patience: None,
+        watch: true,
     };
 
     fn document(self, shipped: &Json) -> Result<Json> {
@@ -48,6 +51,7 @@ impl Plugin {
         let fields = document.as_object_mut().context("no document")?;
         fields.insert("apps".to_owned(), json!(apps));
         fields.insert("default_app".to_owned(), json!(appid(0)));
+        fields.insert("watch".to_owned(), json!(self.watch));
         if let Some(seconds) = self.patience {
             let patience = format!("{seconds}s");
             fields.insert("wait".to_owned(), json!({"timeout": patience}));
