@@ -36,6 +36,8 @@ mod older;
 mod refused;
 #[path = "e2e/rejected.rs"]
 mod rejected;
+#[path = "e2e/resending.rs"]
+mod resending;
 #[path = "e2e/retries.rs"]
 mod retries;
 #[path = "e2e/rewriting.rs"]

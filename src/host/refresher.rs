@@ -184,6 +184,12 @@ impl Refresher {
         self.reschedule(app);
     }
 
+    /// Whether it keeps any app.
+    #[cfg(feature = "trap")]
+    pub fn is_holder(&self) -> bool {
+        self.kept.iter().any(Option::is_some)
+    }
+
     fn kept(&self, app: usize) -> Option<&Kept> {
         self.kept.get(app)?.as_deref()
     }

@@ -71,7 +71,7 @@ impl Root {
     /// Time has passed.
     pub fn handle_tick<H: Host>(&mut self, host: &H) {
         #[cfg(feature = "trap")]
-        crate::host::trap::on_tick(host, self.is_primary);
+        crate::host::trap::on_tick(host, self.is_primary, self.refresher.is_holder());
         let now = host.now();
         let keeps_slot = self.slot.as_mut().is_some_and(|slot| slot.beat(host, now));
         if !keeps_slot {

@@ -1,7 +1,8 @@
 //! Traps on command, for the tests of what happens after one. Only in builds with the feature `trap`, never in `dist/`.
 //!
 //! A request with the header `x-wechat-token-trap` ends the virtual machine that it names: `injector` the one that
-//! serves it, `refresher` the singleton, on its next tick.
+//! serves it, `refresher` the singleton, `holder` one that keeps an app's token, both on their next tick. An Envoy has as many
+//! roots as workers and one more, on the main thread, which no request reaches.
 
 use crate::host::headers::HeaderMap;
 use crate::host::{Cas, Host};
@@ -14,8 +15,9 @@ const HEADER: &str = "x-wechat-token-trap";
 pub fn on_request<H: Host>(host: &H, headers: &HeaderMap) {
     match headers.value(HEADER) {
         Some(b"injector") => panic!("told to trap"),
-        Some(b"refresher") => {
-            let _ = host.set_shared(&key(), b"1", Cas::ABSENT);
+        Some(whose @ (b"refresher" | b"holder")) => {
+            let cas = host.shared(&key()).map_or(Cas::ABSENT, |(_, cas)| cas);
+            let _ = host.set_shared(&key(), whose, cas);
         }
         _ => {}
     }
@@ -23,8 +25,17 @@ pub fn on_request<H: Host>(host: &H, headers: &HeaderMap) {
 
 /// Looks at shared data.
 #[allow(clippy::panic)] // this is what it is for
-pub fn on_tick<H: Host>(host: &H, is_primary: bool) {
-    if is_primary && host.shared(&key()).is_some() {
+pub fn on_tick<H: Host>(host: &H, is_primary: bool, is_holder: bool) {
+    let Some((whose, cas)) = host.shared(&key()) else {
+        return;
+    };
+    let is_meant = match whose.as_slice() {
+        b"refresher" => is_primary,
+        b"holder" => is_holder,
+        _ => false,
+    };
+    // Told once, it happens once.
+    if is_meant && host.set_shared(&key(), b"", cas).is_ok() {
         panic!("told to trap");
     }
 }

@@ -108,6 +108,10 @@ async fn other_errcodes_are_the_callers_matter_and_renew_nothing() {
         }
         let report = world.fake.report();
         assert_eq!((report.business_calls, report.token_calls), (7, 1));
+        // 41001: something on the way took the token out.
+        world
+            .wait_until_counted("wechat_token_missing_total", 1)
+            .await;
         world.finish().await;
     })
     .await;

@@ -9,7 +9,7 @@ use support::client::Answer;
 use support::envoy::workspace;
 use support::wait::until_some;
 
-use crate::settings::{in_each_setting, Setting};
+use crate::settings::{in_each_setting, in_settings_at_once, Setting};
 use crate::world::{plan, Plan, World, APPID, MANAGER, SOON};
 
 /// Which virtual machine is to trap.
@@ -40,7 +40,7 @@ async fn load(world: &World, stop: &AtomicBool) -> (u64, Vec<Answer>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_singleton_that_traps_is_replaced_and_no_call_fails() {
-    in_each_setting(|setting| async move {
+    in_settings_at_once(2, |setting| async move {
         let mut plan = trapping(setting);
         plan.settings = plan
             .settings
@@ -65,6 +65,46 @@ async fn a_singleton_that_traps_is_replaced_and_no_call_fails() {
         stop.store(true, Ordering::Relaxed);
         let (calls, bad) = caller.await.unwrap();
         assert!(calls > 20 && bad.is_empty(), "{calls} calls, {bad:?}");
+        let report = world.fake.report();
+        assert_eq!(report.app(APPID).in_flight_max, 1);
+        report.assert_clean();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_heir_traps_too_another_one_takes_over() {
+    in_settings_at_once(2, |setting| async move {
+        let mut plan = trapping(setting);
+        plan.settings = plan
+            .settings
+            .with_token_lifetime(Duration::from_secs(16))
+            .with_overlap(Duration::from_secs(8));
+        let world = plan.start().await;
+        world.ready().await;
+        let taken = format!("event=lease_taken app={APPID}");
+        let times = || world.envoy.logs().matches(&taken).count();
+        world.get("/cgi-bin/echo", &[(TRAP, "refresher")]).await;
+        until_some(TAKEN_OVER, "an heir", || async {
+            (times() == 1).then_some(())
+        })
+        .await;
+        world.get("/cgi-bin/echo", &[(TRAP, "holder")]).await;
+        until_some(TAKEN_OVER, "an heir of the heir", || async {
+            (times() == 2).then_some(())
+        })
+        .await;
+        let made = world.fake.report().app(APPID).tokens_made;
+        until_some(
+            Duration::from_secs(40),
+            "two more tokens, and calls that get them",
+            || async {
+                let answer = world.get("/cgi-bin/echo", &[]).await;
+                let is_renewed = world.fake.report().app(APPID).tokens_made >= made + 2;
+                (is_renewed && answer.errcode() == Some(0)).then_some(())
+            },
+        )
+        .await;
         let report = world.fake.report();
         assert_eq!(report.app(APPID).in_flight_max, 1);
         report.assert_clean();

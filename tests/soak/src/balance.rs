@@ -35,8 +35,8 @@ impl Books {
         let mut before = None;
         loop {
             let stats = bed.envoy.stats("").await;
-            let active = sum(&stats, "http.wechat.downstream_rq_active")
-                + sum(&stats, "cluster.wechat_api.upstream_rq_active");
+            let active = value(&stats, "http.wechat.downstream_rq_active")
+                + value(&stats, "cluster.wechat_api.upstream_rq_active");
             let books = Self::read(bed, &stats);
             if active == 0 && before == Some(books) {
                 return Ok(books);
@@ -52,8 +52,8 @@ impl Books {
     fn read(bed: &Bed, stats: &BTreeMap<String, u64>) -> Self {
         let report = bed.fake.report();
         Self {
-            taken: sum(stats, "http.wechat.downstream_rq_total"),
-            retried: sum(stats, "cluster.wechat_api.upstream_rq_retry"),
+            taken: value(stats, "http.wechat.downstream_rq_total"),
+            retried: value(stats, "cluster.wechat_api.upstream_rq_retry"),
             sent_on: sum(stats, "wechat_token_injected_total")
                 + sum(stats, "wechat_token_passed_total"),
             answered: sum(stats, "wechat_token_local_replies_total"),
@@ -114,7 +114,12 @@ impl Books {
     }
 }
 
-/// All counters together whose name holds this: the plugin's have the app or the reason in it.
+/// One of Envoy's own.
+fn value(stats: &BTreeMap<String, u64>, name: &str) -> u64 {
+    stats.get(name).copied().unwrap_or_default()
+}
+
+/// One of the plugin's, whose names also have the app or the reason in them.
 fn sum(stats: &BTreeMap<String, u64>, name: &str) -> u64 {
     let named = stats.iter().filter(|(full, _)| full.contains(name));
     named.map(|(_, value)| value).sum()
