@@ -107,3 +107,16 @@ impl<'de> Visitor<'de> for NodeVisitor {
         Ok(Node::Object(object))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_of_a_field_is_that_of_this_field() {
+        let node: Node =
+            serde_json::from_str(r#"{"name":"shop","appid":"wx1","secret":{}}"#).unwrap();
+        assert_eq!(node.text_of("appid"), Some("wx1"));
+        assert_eq!((node.text_of("secret"), node.text_of("kind")), (None, None));
+    }
+}

@@ -97,6 +97,25 @@ mod tests {
     }
 
     #[test]
+    fn a_slot_is_free_when_nobody_was_there_or_nobody_has_been_for_long() {
+        let slot = |heartbeat| SlotRecord {
+            heartbeat,
+            ..SlotRecord::default()
+        };
+        let long = Millis(NOW.0 - 10_000);
+        let longer = Millis(NOW.0 - 10_001);
+        for (what, slot, is_free) in [
+            ("never used", None, true),
+            ("given back", Some(slot(Millis(0))), true),
+            ("alive", Some(slot(NOW)), false),
+            ("silent for 10 s", Some(slot(long)), false),
+            ("silent for longer", Some(slot(longer)), true),
+        ] {
+            assert_eq!(slot_is_free(slot.as_ref(), NOW), is_free, "{what}");
+        }
+    }
+
+    #[test]
     fn the_lease_goes_to_whoever_may_have_it() {
         let in_flight = AppRecord {
             in_flight_until: Millis(100_001),

@@ -244,6 +244,21 @@ mod tests {
             })
     }
 
+    #[test]
+    fn every_key_bears_our_prefix_and_no_two_are_alike() {
+        let keys = [
+            app_key("1"),
+            slot_key(1),
+            queue_name(1),
+            epoch_key(),
+            app_key("epoch"),
+        ];
+        for (index, key) in keys.iter().enumerate() {
+            assert!(key.starts_with(PREFIX), "{key}");
+            assert!(!keys[..index].contains(key), "{key}");
+        }
+    }
+
     proptest! {
         #[test]
         fn an_app_record_comes_back_as_it_was(record in records()) {
