@@ -156,3 +156,22 @@ pub enum Report {
     /// The daily budget of the classic endpoint is used up.
     BudgetSpent,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_takes_a_part_that_is_never_the_whole() {
+        let span = Duration::from_secs(60);
+        for (sample, part) in [(0, 0), (1 << 63, 30_000), (u64::MAX, 59_999)] {
+            assert_eq!(Sample(sample).part_of(span), Duration::from_millis(part));
+        }
+        assert_eq!(Sample(u64::MAX).part_of(Duration::ZERO), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_generation_is_told_as_its_number() {
+        assert_eq!(Generation(7).next().to_string(), "8");
+    }
+}

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(waiters.leave(1), None);
         assert_eq!(waiters.of_app(0), []);
         assert_eq!(waiters.park(3, waiter(0, 5)), Ok(()));
-        assert_eq!(waiters.len(), 2);
+        assert_eq!((waiters.len(), waiters.is_empty()), (2, false));
         waiters.leave(2);
         waiters.leave(3);
         assert!(waiters.is_empty() && waiters.overdue(Millis(u64::MAX)).is_empty());

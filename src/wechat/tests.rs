@@ -270,3 +270,14 @@ proptest! {
         prop_assert!(parse_token_reply(200, body).is_ok());
     }
 }
+
+#[test]
+fn a_body_of_64_kib_is_read_and_a_longer_one_is_not() {
+    let body = |length: usize| {
+        let reply = r#"{"access_token":"T","expires_in":7200}"#;
+        format!("{reply}{}", " ".repeat(length - reply.len()))
+    };
+    assert!(parsed(&body(64 * 1024)).is_ok());
+    let longer = parsed(&body(64 * 1024 + 1));
+    assert_eq!(longer, Err(Failure::Unreadable("body over 64 KiB")));
+}
