@@ -281,3 +281,63 @@ fn a_body_of_64_kib_is_read_and_a_longer_one_is_not() {
     let longer = parsed(&body(64 * 1024 + 1));
     assert_eq!(longer, Err(Failure::Unreadable("body over 64 KiB")));
 }
+
+#[test]
+fn an_ip_is_told_from_other_words() {
+    let longest = "2001:0db8:0000:0000:0000:ffff:255.255.255.255";
+    for ip in ["1.2.3.4", "::1", "::ffff:1.2.3.4", longest] {
+        assert!(is_ip(ip), "{ip}");
+    }
+    let longer = format!("{longest}0");
+    for word in [
+        "...",
+        ":::",
+        "1.2.3",
+        "1.2.3.4.5",
+        "a:b",
+        "1.2.3.x",
+        "bad",
+        &longer,
+    ] {
+        assert!(!is_ip(word), "{word}");
+    }
+}
+
+#[test]
+fn a_whole_number_is_one_that_a_double_can_tell_apart() {
+    let whole = |json: &str| whole(&serde_json::from_str(json).unwrap());
+    for (json, number) in [
+        ("7200.0", 7_200),
+        ("-1", -1),
+        (r#"" 7200 ""#, 7_200),
+        ("8999999999999999", 8_999_999_999_999_999),
+    ] {
+        assert_eq!(whole(json), Some(number), "{json}");
+    }
+    for json in [
+        "9000000000000000",
+        "-9000000000000000",
+        "1.5",
+        r#""1.5""#,
+        "null",
+        "true",
+        "[]",
+        "{}",
+    ] {
+        assert_eq!(whole(json), None, "{json}");
+    }
+}
+
+#[test]
+fn a_rid_is_what_stands_behind_its_name_up_to_the_next_other_character() {
+    for (errmsg, expected) in [
+        ("rid: 65a1b2c3-0a1b2c3d", Some("65a1b2c3-0a1b2c3d")),
+        ("invalid, rid:   abc-1 and more", Some("abc-1")),
+        ("rid: a1, rid: b2", Some("b2")),
+        ("no such thing", None),
+        ("rid", None),
+        ("rid: ", None),
+    ] {
+        assert_eq!(rid(errmsg).as_deref(), expected, "{errmsg}");
+    }
+}

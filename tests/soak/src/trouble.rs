@@ -105,7 +105,8 @@ impl Trouble {
                 Action::Latency { .. } | Action::Cuts { .. } | Action::Stall { .. } => false,
                 _ => broken(),
             },
-            Self::Revoked(..) | Self::Herd(..) | Self::RenewedElsewhere => rejected() || no_token(),
+            // By the limit on refreshes, which hits tokens that live for seconds often.
+            Self::Revoked(..) | Self::Herd(..) | Self::RenewedElsewhere => rejected(),
             Self::SecretReplaced(..) | Self::RefresherTraps => false,
             Self::Paused(_) => rejected() || no_token() || broken(),
             Self::WorkerTraps => no_token() || broken(),
