@@ -28,6 +28,7 @@ use crate::bed::Bed;
 use crate::memory::{rise, Sample, RISE_ALLOWED};
 use crate::outcome::Tally;
 use crate::round::{warm_up, Round};
+use crate::trouble::Deck;
 
 /// Load with random faults on a real Envoy.
 #[derive(Debug, Parser)]
@@ -85,14 +86,14 @@ async fn run(args: &Args, seed: u64) -> Result<Vec<String>> {
     // The only singleton dies once, so that both kinds of holders are seen.
     let dies_at = length.mul_f64(rng.random_range(0.3..0.6));
     let (mut faults, mut all, mut samples) = (Vec::new(), Tally::default(), Vec::new());
-    let mut dead = false;
+    let (mut deck, mut dead) = (Deck::default(), false);
     let mut books = warm_up(&bed, rng.random())
         .await
         .map_err(anyhow::Error::msg)?;
     for number in 1.. {
         let dies = !dead && started.elapsed() >= dies_at;
         dead |= dies;
-        let round = Round::draw(number, &mut rng, dies);
+        let round = Round::draw(number, &mut deck, &mut rng, dies);
         let ended = round.run(&bed, books).await?;
         let sample = Sample::take(&bed.envoy, started.elapsed().as_secs_f64()).await?;
         println!("{:>5.0} s  {round}: {}; {sample}", sample.at, ended.tally);

@@ -13,7 +13,7 @@ use crate::balance::Books;
 use crate::bed::{Bed, APPS};
 use crate::caller::{herd, load};
 use crate::outcome::{Outcome, Tally};
-use crate::trouble::Trouble;
+use crate::trouble::{Deck, Trouble};
 
 /// How long everything may take to be well again once the trouble is over: the longest pause after failed calls, a limit on
 /// refreshes by rejection until the token is renewed by its age, and the end of what waited in a VM that trapped.
@@ -56,15 +56,15 @@ pub(crate) async fn warm_up(bed: &Arc<Bed>, seed: u64) -> Result<Books, String> 
 }
 
 impl Round {
-    pub(crate) fn draw(number: u64, rng: &mut StdRng, refresher_dies: bool) -> Self {
+    pub(crate) fn draw(
+        number: u64,
+        deck: &mut Deck,
+        rng: &mut StdRng,
+        refresher_dies: bool,
+    ) -> Self {
         let length = Duration::from_millis(rng.random_range(2_000..6_000));
         let mut troubles: Vec<_> = (0..rng.random_range(1..4))
-            .map(|_| {
-                (
-                    length.mul_f64(rng.random_range(0.0..0.7)),
-                    Trouble::draw(rng),
-                )
-            })
+            .map(|_| (length.mul_f64(rng.random_range(0.0..0.7)), deck.draw(rng)))
             .collect();
         if refresher_dies {
             troubles.push((Duration::ZERO, Trouble::RefresherTraps));

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
 use rand::RngExt as _;
 use rustix::process::{kill_process, Pid, Signal};
 use support::wechat::{Action, Fault, TokenApi};
@@ -42,23 +43,33 @@ pub(crate) enum Trouble {
     RefresherTraps,
 }
 
-impl Trouble {
-    /// One of them; never the refresher's trap, after which all else runs without it.
-    pub(crate) fn draw(rng: &mut StdRng) -> Self {
+/// Troubles in random order, but each kind as often as the others' shares say, however short the run. The refresher's trap is not among them: all that comes after
+/// it runs without one.
+#[derive(Debug, Default)]
+pub(crate) struct Deck(Vec<u32>);
+
+impl Deck {
+    pub(crate) fn draw(&mut self, rng: &mut StdRng) -> Trouble {
+        if self.0.is_empty() {
+            self.0.extend(0..15);
+            self.0.shuffle(rng);
+        }
+        let card = self.0.pop().unwrap_or_default();
         let appid = APPS[rng.random_range(0..APPS.len())];
-        let rejected = REJECTED[rng.random_range(0..REJECTED.len())];
-        match rng.random_range(0..100) {
-            0..30 => Self::TokenCalls(token_fault(rng, appid)),
-            30..55 => Self::BusinessCalls(business_fault(rng)),
-            55..67 => Self::Revoked(appid, rejected),
-            67..75 => Self::Herd(appid, rng.random_range(50..300)),
-            75..81 => Self::RenewedElsewhere,
-            81..88 => Self::SecretReplaced(appid, SECRETS[rng.random_range(0..SECRETS.len())]),
-            88..94 => Self::Paused(Duration::from_millis(rng.random_range(100..3_000))),
-            _ => Self::WorkerTraps,
+        match card {
+            0..4 => Trouble::TokenCalls(token_fault(rng, appid)),
+            4..8 => Trouble::BusinessCalls(business_fault(rng)),
+            8 => Trouble::Revoked(appid, REJECTED[rng.random_range(0..REJECTED.len())]),
+            9..11 => Trouble::Herd(appid, rng.random_range(50..300)),
+            11 => Trouble::RenewedElsewhere,
+            12 => Trouble::SecretReplaced(appid, SECRETS[rng.random_range(0..SECRETS.len())]),
+            13 => Trouble::Paused(Duration::from_millis(rng.random_range(100..3_000))),
+            _ => Trouble::WorkerTraps,
         }
     }
+}
 
+impl Trouble {
     /// Brings it about; returns what became of the calls that it made itself.
     pub(crate) async fn happen(&self, bed: &Arc<Bed>) -> Result<Tally> {
         let fake = &bed.fake;
