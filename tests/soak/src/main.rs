@@ -25,7 +25,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use crate::bed::Bed;
-use crate::memory::{rise, Sample, RISE_ALLOWED};
+use crate::memory::{Rise, Sample};
 use crate::outcome::Tally;
 use crate::round::{warm_up, Round};
 use crate::trouble::Deck;
@@ -83,8 +83,8 @@ async fn run(args: &Args, seed: u64) -> Result<Vec<String>> {
     let mut rng = StdRng::seed_from_u64(seed);
     let started = Instant::now();
     let length = Duration::from_secs(args.minutes * 60);
-    // The only singleton dies once, so that both kinds of holders are seen.
-    let dies_at = length.mul_f64(rng.random_range(0.3..0.6));
+    // The only singleton dies once, so that both kinds of holders are seen: in the first half, because memory is judged over the last one.
+    let dies_at = length.mul_f64(rng.random_range(0.2..0.4));
     let (mut faults, mut all, mut samples) = (Vec::new(), Tally::default(), Vec::new());
     let (mut deck, mut dead) = (Deck::default(), false);
     let mut books = warm_up(&bed, rng.random())
@@ -123,22 +123,17 @@ async fn run(args: &Args, seed: u64) -> Result<Vec<String>> {
 
 /// Prints how memory went, and says what of it rose.
 fn rises(samples: &[Sample]) -> Vec<String> {
-    let resident = rise(samples, |sample| sample.resident);
-    let allocated = rise(samples, |sample| sample.allocated);
+    let resident = Rise::of(samples, |sample| sample.resident);
+    let allocated = Rise::of(samples, |sample| sample.allocated);
     let mut faults = Vec::new();
     for (what, rise) in [("resident", resident), ("allocated", allocated)] {
-        match rise {
-            Some(rise) => println!(
-                "soak: {what} memory over the last half: {:+.2} %",
-                100.0 * rise
-            ),
-            None => println!("soak: too few rounds to say how {what} memory went"),
-        }
-        if let Some(rise) = rise.filter(|rise| *rise >= RISE_ALLOWED) {
-            faults.push(format!(
-                "{what} memory rose by {:.2} % over the last half",
-                100.0 * rise
-            ));
+        let Some(rise) = rise else {
+            println!("soak: too few rounds to say how {what} memory went");
+            continue;
+        };
+        println!("soak: {what} memory over the last half: {rise}");
+        if rise.is_leak() {
+            faults.push(format!("{what} memory rose over the last half: {rise}"));
         }
     }
     faults
