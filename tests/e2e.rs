@@ -16,6 +16,8 @@ mod apps;
 mod caller_token;
 #[path = "e2e/configuration.rs"]
 mod configuration;
+#[path = "e2e/dynamic.rs"]
+mod dynamic;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/first_calls.rs"]
@@ -52,6 +54,8 @@ mod tls;
 mod traps;
 #[path = "e2e/untouched.rs"]
 mod untouched;
+#[path = "e2e/updates.rs"]
+mod updates;
 #[path = "e2e/waiting.rs"]
 mod waiting;
 #[path = "e2e/world.rs"]

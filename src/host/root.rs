@@ -82,6 +82,9 @@ impl Root {
                 host.set_tick_period(TICK);
             }
             self.slot = Slot::claim(host, self.is_primary, now);
+            if let Some(slot) = &self.slot {
+                info!("event=slot_taken slot={}", slot.me.slot);
+            }
         }
         // Messages first: with their help both see what changed, without them only that something did.
         self.drain(host);
