@@ -28,18 +28,18 @@ fake-wechat: ## dist/fake-wechat, one static program for the compose file
 test: ## every test: unit, simulation, end to end on real Envoys
 	@tools/setup.sh test
 	@tools/build.sh
-	@tools/build-trap.sh
+	@tools/build-variants.sh
 	@tools/test.sh --workspace --features schema
 
 matrix: ## the end-to-end tests on every Envoy version, concurrency and placement
 	@tools/setup.sh matrix
 	@tools/build.sh
-	@tools/build-trap.sh
+	@tools/build-variants.sh
 	@E2E_MATRIX=full tools/test.sh --test e2e
 
 soak: ## load with random faults on a real Envoy: make soak MINUTES=60, SEED=… repeats a run's plan
 	@tools/setup.sh soak
-	@tools/build-trap.sh
+	@tools/build-variants.sh
 	@cargo run --quiet --release -p soak -- --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 bench: ## the side-by-side benchmark; writes benches/results/

@@ -2,10 +2,10 @@
 //!
 //! A message is a hint: each may be lost, doubled or late, and the tick repairs it. The truth is in the records.
 
+use crate::record::VERSION;
 use crate::token::Generation;
 use crate::wire::{Reader, Writer};
 
-const VERSION: u8 = 1;
 const UPDATED: u8 = 1;
 const WANT: u8 = 2;
 const REJECTED: u8 = 3;

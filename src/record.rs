@@ -13,9 +13,15 @@ use crate::time::{millis, Millis};
 use crate::token::{Generation, Spent, Token, Trouble};
 use crate::wire::{Reader, Writer};
 
-/// Every key and queue name begins with this: shared data may be open to other plugins.
-pub const PREFIX: &str = "wechat-token/1/";
-const VERSION: u8 = 1;
+/// Every key and queue name begins with this: shared data may be open to other plugins, and during an update to another version of this one, whose
+/// layout is another. Versions with different layouts see nothing of each other.
+pub const PREFIX: &str = if cfg!(feature = "skew") {
+    "wechat-token/2/"
+} else {
+    "wechat-token/1/"
+};
+/// The layout's version, which records and messages begin with.
+pub const VERSION: u8 = if cfg!(feature = "skew") { 2 } else { 1 };
 
 /// Key of an app's record.
 pub fn app_key(appid: &str) -> String {
@@ -242,6 +248,12 @@ mod tests {
                 rejected_not_before: Millis(n[6]),
                 spent: Spent { day: n[7], calls },
             })
+    }
+
+    #[test]
+    fn the_keys_bear_the_version_of_what_lies_there() {
+        assert_eq!(PREFIX, format!("wechat-token/{VERSION}/"));
+        assert_eq!(AppRecord::default().encode().first(), Some(&VERSION));
     }
 
     #[test]

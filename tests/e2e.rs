@@ -28,6 +28,8 @@ mod injection;
 mod leaks;
 #[path = "e2e/leases.rs"]
 mod leases;
+#[path = "e2e/load.rs"]
+mod load;
 #[path = "e2e/many_apps.rs"]
 mod many_apps;
 #[path = "e2e/odd_targets.rs"]
@@ -38,8 +40,12 @@ mod older;
 mod refused;
 #[path = "e2e/rejected.rs"]
 mod rejected;
+#[path = "e2e/remote.rs"]
+mod remote;
 #[path = "e2e/resending.rs"]
 mod resending;
+#[path = "e2e/restarts.rs"]
+mod restarts;
 #[path = "e2e/retries.rs"]
 mod retries;
 #[path = "e2e/rewriting.rs"]

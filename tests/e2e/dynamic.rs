@@ -4,12 +4,12 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 
 use serde_json::{json, Value};
-use support::envoy::{Builder, Config};
+use support::envoy::{Builder, Config, Envoy};
 use support::wechat::FakeWeChat;
 use tempfile::TempDir;
 
 use crate::settings::{Placement, Setting};
-use crate::world::{Plan, MANAGER};
+use crate::world::{Plan, MANAGER, SOON};
 
 /// The part of the configuration that comes from a file: the one with the injector in it.
 pub(crate) struct Dynamic {
@@ -67,9 +67,7 @@ impl Dynamic {
         resource.set("resource.@type", kind.type_url);
         if plan.setting.placement == Placement::Downstream {
             // A listener takes over the address of the one that it replaces, so it must have one of its own.
-            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-            let port = free.local_addr().expect("its address").port();
-            resource.set("resource.address.socket_address.port_value", port);
+            resource.set("resource.address.socket_address.port_value", free_port());
         }
         let others = plan.config.at(kind.path).as_sequence_mut().expect("a list");
         others.retain(|item| item["name"].as_str() != Some(name));
@@ -94,8 +92,8 @@ impl Dynamic {
         (dynamic, plan.setting, plan.config)
     }
 
-    /// Writes the file anew, with the document as it is now.
-    pub(crate) fn put(&mut self) {
+    /// Writes the file, with the document as it is now.
+    fn put(&mut self) {
         self.version += 1;
         let document = &self.document;
         self.resource
@@ -111,9 +109,12 @@ impl Dynamic {
         std::fs::rename(new, self.file()).expect("a file in its place");
     }
 
-    /// How many files Envoy has to have taken when it has this one, and the statistic that counts them.
-    pub(crate) fn taken(&self) -> (&'static str, u64) {
-        (self.kind.taken, self.version)
+    /// Replaces the file and waits until Envoy has it. What did not change Envoy leaves as it is.
+    pub(crate) async fn update(&mut self, envoy: &Envoy) {
+        self.put();
+        envoy
+            .wait_for_stat(self.kind.taken, self.version, SOON)
+            .await;
     }
 
     /// Changes what comes from the file, besides the document.
@@ -124,6 +125,12 @@ impl Dynamic {
     fn file(&self) -> PathBuf {
         self.folder.path().join("xds.yaml")
     }
+}
+
+/// A port of the loopback that nobody listens on now.
+pub(crate) fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    free.local_addr().expect("its address").port()
 }
 
 /// Updates are over soon.

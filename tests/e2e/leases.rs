@@ -2,8 +2,17 @@
 
 use std::time::Duration;
 
-use crate::settings::{setting, Placement};
-use crate::world::{plan, APPID};
+use serde_json::json;
+use support::wait::until;
+use support::wechat::FakeWeChat;
+
+use crate::dynamic::Dynamic;
+use crate::remote::CodeServer;
+use crate::settings::{in_each_setting, setting, Placement};
+use crate::world::{app, plan, World, APPID, SOON};
+
+/// An app that an update brings.
+const LATER: &str = "wxlater0000000000";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_refresher_one_injector_keeps_the_tokens_of_all_workers() {
@@ -35,4 +44,60 @@ async fn without_a_refresher_one_injector_keeps_the_tokens_of_all_workers() {
         report.assert_clean();
         assert_eq!(report.token_calls_in_flight_max, 1, "{version}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_an_update_brings_is_kept_by_an_injector() {
+    in_each_setting(|setting| async move {
+        let mut plan = plan(setting).with_apps(&[APPID, LATER]);
+        plan.document["apps"] = json!([app(APPID)]);
+        let fake = FakeWeChat::start(plan.settings.clone()).await;
+        let (mut dynamic, setting, config) = Dynamic::of(plan, &fake);
+        let envoy = setting.builder(config).start().await;
+        let world = World::new(setting, fake, envoy);
+        world.ready().await;
+        world
+            .call("/cgi-bin/echo", &[("x-wechat-appid", LATER)])
+            .await
+            .assert_refused(400, "unknown_app");
+        // The refresher's configuration is the bootstrap's: it cannot learn of the app.
+        dynamic.document = json!({"apps": [app(APPID), app(LATER)]});
+        dynamic.update(&world.envoy).await;
+        for _ in 0..20 {
+            for appid in [APPID, LATER] {
+                let headers = [("x-wechat-appid", appid), ("x-expect-appid", appid)];
+                let answer = world.get("/cgi-bin/echo", &headers).await;
+                assert_eq!(answer.errcode(), Some(0), "{appid}: {}", answer.text());
+            }
+        }
+        let report = world.fake.report();
+        for appid in [APPID, LATER] {
+            assert_eq!(report.app(appid).token_calls, 1, "{appid}");
+        }
+        world.finish().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresher_that_comes_late_takes_over_without_a_second_token_call() {
+    in_each_setting(|setting| async move {
+        let mut plan = plan(setting);
+        // Envoy fetches the refresher's code; until it has it there is none, and the injectors' roots tick already.
+        let code = CodeServer::start(&mut plan.config).await;
+        let fake = FakeWeChat::start(plan.settings.clone()).await;
+        let starting = tokio::spawn(plan.builder(&fake).start());
+        until(SOON, "an injector's root has a token", || {
+            fake.report().app(APPID).tokens_made == 1
+        })
+        .await;
+        code.release();
+        let world = World::new(setting, fake, starting.await.unwrap());
+        let taken = format!("event=lease_taken app={APPID}");
+        world.envoy.wait_for_log(&taken, SOON).await;
+        world.ready().await;
+        assert_eq!(world.fake.report().token_calls, 1);
+        world.finish().await;
+    })
+    .await;
 }

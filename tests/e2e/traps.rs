@@ -19,10 +19,20 @@ const TAKEN_OVER: Duration = Duration::from_secs(6);
 
 fn trapping(setting: Setting) -> Plan {
     let mut plan = plan(setting);
-    let wasm = workspace().join("target/trap/wechat-token-trap.wasm");
-    assert!(wasm.is_file(), "no {}: tools/build-trap.sh", wasm.display());
+    let wasm = workspace().join("target/variants/wechat-token-trap.wasm");
+    assert!(
+        wasm.is_file(),
+        "no {}: tools/build-variants.sh",
+        wasm.display()
+    );
     plan.config.wasm_file(&wasm);
     plan
+}
+
+/// Tells a virtual machine to trap, by a call that takes no token and so never waits for one.
+async fn trap(world: &World, whose: &str) {
+    let path = "/sns/jscode2session?js_code=1";
+    world.get(path, &[(TRAP, whose)]).await;
 }
 
 /// One caller without a pause until it is told to stop: its calls, and the answers that were not good.
@@ -53,7 +63,7 @@ async fn a_singleton_that_traps_is_replaced_and_no_call_fails() {
             let (world, stop) = (Arc::clone(&world), Arc::clone(&stop));
             async move { load(&world, &stop).await }
         });
-        world.get("/cgi-bin/echo", &[(TRAP, "refresher")]).await;
+        trap(&world, "refresher").await;
         let taken = format!("event=lease_taken app={APPID}");
         world.envoy.wait_for_log(&taken, TAKEN_OVER).await;
         // Whoever took over also renews.
@@ -84,12 +94,12 @@ async fn when_the_heir_traps_too_another_one_takes_over() {
         world.ready().await;
         let taken = format!("event=lease_taken app={APPID}");
         let times = || world.envoy.logs().matches(&taken).count();
-        world.get("/cgi-bin/echo", &[(TRAP, "refresher")]).await;
+        trap(&world, "refresher").await;
         until_some(TAKEN_OVER, "an heir", || async {
             (times() == 1).then_some(())
         })
         .await;
-        world.get("/cgi-bin/echo", &[(TRAP, "holder")]).await;
+        trap(&world, "holder").await;
         until_some(TAKEN_OVER, "an heir of the heir", || async {
             (times() == 2).then_some(())
         })
@@ -162,6 +172,34 @@ async fn who_waits_in_a_worker_that_traps_is_ended_by_a_timeout_of_envoys() {
             exchange.answer.status, exchange.answer.elapsed
         );
         world.fake.release();
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_heir_of_a_refresher_that_traps_during_its_call_waits_until_that_is_over() {
+    in_settings_at_once(2, |setting| async move {
+        let mut plan = trapping(setting);
+        plan.document["weixin"] = json!({"timeout": "6s"});
+        let world = Arc::new(plan.start_cold().await);
+        let waiting = tokio::spawn({
+            let world = Arc::clone(&world);
+            async move { world.get("/cgi-bin/echo", &[]).await }
+        });
+        world.parked(1).await;
+        trap(&world, "refresher").await;
+        let taken = format!("event=lease_taken app={APPID}");
+        world.envoy.wait_for_log(&taken, SOON).await;
+        world.fake.release();
+        let answer = waiting.await.unwrap();
+        assert_eq!(answer.errcode(), Some(0), "{}", answer.text());
+        let report = world.fake.report();
+        let calls: Vec<u64> = report.token_log.iter().map(|call| call.at_ms).collect();
+        assert_eq!(calls.len(), 2, "{:?}", report.token_log);
+        // Millisecond clocks of three parties.
+        assert!(calls[1] - calls[0] >= 5_990, "{:?}", report.token_log);
+        assert_eq!(report.app(APPID).in_flight_max, 1);
+        report.assert_clean();
     })
     .await;
 }

@@ -1,21 +1,18 @@
 //! Envoys that are updated while they serve.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use support::client::ClientError;
 use support::wait::until;
 use support::wechat::FakeWeChat;
 
 use crate::dynamic::{draining_fast, Dynamic};
+use crate::load::Load;
 use crate::settings::{setting, Placement, Setting};
-use crate::world::{plan, World, HOST, SOON};
+use crate::world::{plan, World};
 
 const UPDATES: u64 = 200;
-const CALLERS: usize = 4;
 /// When the replaced roots have to be gone, a second of drain included.
 const GONE: Duration = Duration::from_secs(30);
 /// What memory may be above what it was. 200 documents and their roots that nobody lets go of would be 60 %.
@@ -41,9 +38,7 @@ async fn start(setting: Setting) -> (Dynamic, World) {
 /// Gives the plugin another configuration: Envoy skips what did not change.
 async fn update(dynamic: &mut Dynamic, world: &World, number: u64) {
     dynamic.document["wait"] = json!({"timeout": format!("{}ms", 5_000 + number)});
-    dynamic.put();
-    let (taken, count) = dynamic.taken();
-    world.envoy.wait_for_stat(taken, count, SOON).await;
+    dynamic.update(&world.envoy).await;
 }
 
 /// Virtual machines that live; an update makes one for a moment, which tries the configuration.
@@ -88,56 +83,17 @@ async fn settled(world: &World, roots: usize) -> Vec<usize> {
     slots(world).0.into_keys().collect()
 }
 
-/// What callers saw.
-#[derive(Default)]
-struct Load {
-    is_over: AtomicBool,
-    good: AtomicU64,
-    /// Calls that were made once more because the connection was closed before an answer began, as HTTP allows.
-    repeated: AtomicU64,
-}
-
-/// Calls without a pause until the load is over; each must get a good answer.
-async fn call(world: Arc<World>, load: Arc<Load>) {
-    let url = world.url("/cgi-bin/echo");
-    while !load.is_over.load(Ordering::Relaxed) {
-        let mut sent = world.client.get_with(&url, &[("host", HOST)]).await;
-        if let Err(ClientError::Broken(_)) = sent {
-            load.repeated.fetch_add(1, Ordering::Relaxed);
-            sent = world.client.get_with(&url, &[("host", HOST)]).await;
-        }
-        let answer = sent.unwrap();
-        let status = answer.status;
-        assert_eq!(answer.errcode(), Some(0), "{status} {}", answer.text());
-        load.good.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_updates_lose_no_request_and_leave_nothing_behind() {
     for setting in SETTINGS {
         let (mut dynamic, world) = start(setting).await;
-        let world = Arc::new(world);
         let (memory_before, machines_before) = (memory(&world).await, machines(&world).await);
-        let load = Arc::new(Load::default());
-        let callers: Vec<_> = (0..CALLERS)
-            .map(|_| tokio::spawn(call(Arc::clone(&world), Arc::clone(&load))))
-            .collect();
+        let load = Load::start(&world);
         for number in 1..=UPDATES {
             update(&mut dynamic, &world, number).await;
         }
-        load.is_over.store(true, Ordering::Relaxed);
-        for caller in callers {
-            caller.await.unwrap();
-        }
-        let (good, repeated) = (
-            load.good.load(Ordering::Relaxed),
-            load.repeated.load(Ordering::Relaxed),
-        );
-        assert!(
-            good > 10 * UPDATES && repeated < UPDATES / 10,
-            "{good}, {repeated}"
-        );
+        let good = load.end().await;
+        assert!(good > 10 * UPDATES, "{good}");
         settled(&world, 0).await;
         assert_eq!(machines(&world).await, machines_before);
         let memory = memory(&world).await;
@@ -154,6 +110,6 @@ async fn two_hundred_updates_lose_no_request_and_leave_nothing_behind() {
         assert!(slots.iter().all(|slot| *slot <= highest), "{slots:?}");
         // All of them got their tokens from shared data.
         assert_eq!(world.fake.report().token_calls, 1);
-        Arc::into_inner(world).unwrap().finish().await;
+        world.finish().await;
     }
 }

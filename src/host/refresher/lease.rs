@@ -30,6 +30,10 @@ impl Refresher {
         }
         if record.term != 0 {
             info!("event=lease_taken app={} term={}", entry.name, taken.term);
+        } else if cas != Cas::ABSENT {
+            // A record always has a term: these were other bytes.
+            let name = &entry.name;
+            warn!("event=record_replaced app={name} problem=\"unknown version or damaged\"");
         }
         let machine = Machine::adopt(Policy::new(&self.config, entry), &taken, &moment(host));
         let due = machine.next_wakeup();

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::host::fake::FakeHost;
 use crate::host::root::Root;
-use crate::host::Host;
+use crate::host::{Cas, Host};
 use crate::message::Message;
 use crate::record::{app_key, queue_name, AppRecord};
 use crate::token::Generation;
@@ -125,4 +125,23 @@ fn the_mark_of_a_dead_holders_call_outlives_what_its_heir_publishes() {
     rejected(&mut heir, &host, 1);
     assert_eq!(record(&host).settled, Generation(1));
     assert_eq!(record(&host).in_flight_until, mark);
+}
+
+#[test]
+fn what_is_no_record_is_replaced_and_the_token_fetched() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let other_version = {
+        let mut bytes = AppRecord::default().encode();
+        bytes[0] += 1;
+        bytes
+    };
+    host.set_shared(&app_key("wxa"), &other_version, Cas::ABSENT)
+        .unwrap();
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    let record = record(&host);
+    assert_eq!((record.term, record.generation), (1, Generation(1)));
+    assert!(record.token.is_some());
 }

@@ -50,10 +50,10 @@ impl Bed {
             settings = settings.with_app(appid, SECRETS[0]);
         }
         let fake = FakeWeChat::start(settings).await;
-        let wasm = workspace().join("target/trap/wechat-token-trap.wasm");
+        let wasm = workspace().join("target/variants/wechat-token-trap.wasm");
         ensure!(
             wasm.is_file(),
-            "no {}: tools/build-trap.sh makes it",
+            "no {}: tools/build-variants.sh makes it",
             wasm.display()
         );
         let mut config = Config::load("envoy/envoy.demo.yaml");

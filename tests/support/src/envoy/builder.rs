@@ -23,6 +23,7 @@ pub struct Builder {
     env: Vec<(String, String)>,
     args: Vec<String>,
     cpus: Option<String>,
+    base_id: Option<String>,
     deadline: Duration,
 }
 
@@ -36,6 +37,7 @@ impl Builder {
             env: Vec::new(),
             args: Vec::new(),
             cpus: None,
+            base_id: None,
             deadline: START_DEADLINE,
         }
     }
@@ -79,6 +81,17 @@ impl Builder {
     #[must_use]
     pub fn cpus(mut self, cpus: &str) -> Self {
         self.cpus = Some(cpus.to_owned());
+        self
+    }
+
+    /// Takes over from a running one (Envoy's hot restart): its listeners have to have the same addresses, and no port 0. Panics where that one has been told of
+    /// no place for its id.
+    #[must_use]
+    pub fn taking_over_from(mut self, other: &Envoy) -> Self {
+        let file = base_id_file(other.directory());
+        let base_id = std::fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        self.base_id = Some(base_id.trim().to_owned());
         self
     }
 
@@ -176,8 +189,13 @@ impl Builder {
         };
         let log = File::create(log_file(directory))?;
         command
+            .args(match &self.base_id {
+                None => vec!["--use-dynamic-base-id"],
+                Some(base_id) => vec!["--base-id", base_id, "--restart-epoch", "1"],
+            })
+            .arg("--base-id-path")
+            .arg(base_id_file(directory))
             .args([
-                "--use-dynamic-base-id",
                 "-l",
                 &self.level,
                 "--concurrency",
@@ -195,6 +213,10 @@ impl Builder {
             .stderr(log);
         Ok(command)
     }
+}
+
+fn base_id_file(directory: &Path) -> PathBuf {
+    directory.join("base-id")
 }
 
 /// Where the binary of a version is expected.
