@@ -298,3 +298,23 @@ impl Expected for ListOf {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quoted_value_stays_on_its_line_and_within_its_quotes() {
+        for (text, expected) in [
+            ("plain \u{4e2d}", "\"plain \u{4e2d}\"".to_owned()),
+            ("a\"b", r#""a\"b""#.to_owned()),
+            ("a\\b", r#""a\\b""#.to_owned()),
+            ("a\nb\u{7f}", r#""a\nb\u{7f}""#.to_owned()),
+            ("\u{2028}\u{2029}", r#""\u{2028}\u{2029}""#.to_owned()),
+            (&"x".repeat(64), format!("\"{}\"", "x".repeat(64))),
+            (&"x".repeat(65), format!("\"{}…\"", "x".repeat(64))),
+        ] {
+            assert_eq!(quoted(text), expected);
+        }
+    }
+}

@@ -267,6 +267,10 @@ mod tests {
                 vec![ENTRY, 6, KEY, 1, b'a', KEY, 1, b'b'],
                 Fault::UnknownField,
             ),
+            (
+                vec![ENTRY, 8, VALUE, 2, BOOL, 1, VALUE, 2, BOOL, 1],
+                Fault::UnknownField,
+            ),
             (vec![ENTRY, 4, KEY, 2, 0xC3, 0x28], Fault::NotUtf8),
             (document(&[]), Fault::NoValue),
             (document(&twice), Fault::UnknownField),
