@@ -14,6 +14,8 @@ mod answers;
 mod apps;
 #[path = "e2e/caller_token.rs"]
 mod caller_token;
+#[path = "e2e/clock.rs"]
+mod clock;
 #[path = "e2e/configuration.rs"]
 mod configuration;
 #[path = "e2e/dynamic.rs"]

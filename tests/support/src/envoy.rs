@@ -7,6 +7,7 @@
 mod builder;
 mod config;
 mod launcher;
+mod wall_clock;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, waitid, Pid, Signal, WaitId, WaitIdOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::builder::{binary, Builder};
 pub use self::config::{workspace, Config, PluginRoot};
+pub use self::wall_clock::WallClock;
 
 use crate::client::{Answer, Client};
 use crate::wait;
@@ -169,6 +171,18 @@ impl Envoy {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Stops the whole process where it stands (SIGSTOP), until [`Self::resume`]; its clocks go on. Returns once it stands.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        let stopped = waitid(WaitId::Pid(pid(&self.child)), WaitIdOptions::STOPPED);
+        stopped.expect("a child of our own");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Ends it by SIGTERM (by SIGKILL after 20 s) and says how it ended and what it logged.
     pub fn terminate(mut self) -> Ended {
         let _ = kill_process(pid(&self.child), Signal::TERM);
@@ -179,6 +193,10 @@ impl Envoy {
             status,
             log: self.logs(),
         }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(pid(&self.child), signal).expect("a child of our own that was not waited for");
     }
 
     async fn find_addresses(&mut self, deadline: Duration) -> Result<(), EnvoyError> {
