@@ -16,6 +16,8 @@ mod apps;
 mod caller_token;
 #[path = "e2e/clock.rs"]
 mod clock;
+#[path = "e2e/compressed.rs"]
+mod compressed;
 #[path = "e2e/configuration.rs"]
 mod configuration;
 #[path = "e2e/dynamic.rs"]

@@ -34,6 +34,8 @@ pub(crate) struct Plan {
     /// The plugin's configuration, for both of its places.
     pub(crate) document: Value,
     pub(crate) config: Config,
+    /// Where business calls go if not to the fake WeChat.
+    pub(crate) api: Option<SocketAddr>,
 }
 
 pub(crate) struct World {
@@ -64,6 +66,7 @@ pub(crate) fn plan(setting: Setting) -> Plan {
         settings: Settings::default().with_app(APPID, SECRET),
         document: json!({"apps": [app(APPID)]}),
         config,
+        api: None,
     }
 }
 
@@ -89,11 +92,16 @@ impl Plan {
 
     /// The injector's filter.
     pub(crate) fn injector(&mut self) -> &mut serde_norway::Value {
+        &mut self.filters()[0]
+    }
+
+    /// The injector's filter and those behind it.
+    pub(crate) fn filters(&mut self) -> &mut Vec<serde_norway::Value> {
         let filters = match self.setting.placement {
             Placement::Upstream => &mut http_options(&mut self.config)["http_filters"],
             Placement::Downstream => self.config.at(&format!("{MANAGER}.http_filters")),
         };
-        &mut filters[0]
+        filters.as_sequence_mut().expect("http_filters")
     }
 
     pub(crate) fn builder(self, fake: &FakeWeChat) -> Builder {
@@ -107,7 +115,7 @@ impl Plan {
         tokens_at: SocketAddr,
         document: impl FnMut(&PluginRoot, &mut Value),
     ) -> Builder {
-        let api_at = fake.address();
+        let api_at = self.api.unwrap_or(fake.address());
         for (cluster, address) in [("wechat_api", api_at), ("wechat_token", tokens_at)] {
             self.config.cluster_to(cluster, address, true);
         }
@@ -278,6 +286,8 @@ impl World {
         // The header is in every line of the default access log, so the leak would be seen if there was one.
         assert!(ended.log.contains("HTTP/1.1\""), "no access log");
         assert!(!ended.log.contains("panicked"), "{}", ended.log);
+        // What Envoy says of a virtual machine that trapped.
+        assert!(!ended.log.contains("in-VM backtrace"), "{}", ended.log);
         seen.push(("log", ended.log));
         for (place, text) in seen {
             for leak in &leaks {
