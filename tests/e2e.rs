@@ -28,6 +28,8 @@ mod faults;
 mod first_calls;
 #[path = "e2e/injection.rs"]
 mod injection;
+#[path = "e2e/large.rs"]
+mod large;
 #[path = "e2e/leaks.rs"]
 mod leaks;
 #[path = "e2e/leases.rs"]
