@@ -26,6 +26,8 @@ mod dynamic;
 mod faults;
 #[path = "e2e/first_calls.rs"]
 mod first_calls;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/injection.rs"]
 mod injection;
 #[path = "e2e/large.rs"]
@@ -40,6 +42,8 @@ mod many_apps;
 mod odd_targets;
 #[path = "e2e/older.rs"]
 mod older;
+#[path = "e2e/protocols.rs"]
+mod protocols;
 #[path = "e2e/refused.rs"]
 mod refused;
 #[path = "e2e/rejected.rs"]
@@ -62,6 +66,10 @@ mod traps;
 mod untouched;
 #[path = "e2e/updates.rs"]
 mod updates;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
+#[path = "e2e/upstream.rs"]
+mod upstream;
 #[path = "e2e/waiting.rs"]
 mod waiting;
 #[path = "e2e/world.rs"]

@@ -12,6 +12,7 @@ use support::wait::until_some;
 use support::wechat::{Call, FakeWeChat, Settings};
 
 use crate::settings::{Placement, Setting};
+use crate::upstream::Upstream;
 
 pub(crate) const APPID: &str = "wx0123456789abcdef";
 pub(crate) const SECRET: &str = "5ec2e7a0b1c2d3e4f5061728394a5b6c";
@@ -126,6 +127,12 @@ impl Plan {
     fn builder_apart(mut self, fake: &FakeWeChat, tokens_at: SocketAddr) -> Builder {
         let document = self.document.take();
         self.builder_with(fake, tokens_at, |_, place| *place = document.clone())
+    }
+
+    /// With business calls going to this upstream in place of the fake WeChat.
+    pub(crate) fn to(mut self, upstream: &Upstream) -> Self {
+        self.api = Some(upstream.address);
+        self
     }
 
     pub(crate) async fn start(self) -> World {
@@ -284,7 +291,8 @@ impl World {
         let ended = tokio::task::block_in_place(|| envoy.terminate());
         assert!(ended.status.success(), "{}:\n{}", ended.status, ended.log);
         // The header is in every line of the default access log, so the leak would be seen if there was one.
-        assert!(ended.log.contains("HTTP/1.1\""), "no access log");
+        let is_logged = ["HTTP/1.1\"", "HTTP/2\""].map(|end| ended.log.contains(end));
+        assert!(is_logged.contains(&true), "no access log");
         assert!(!ended.log.contains("panicked"), "{}", ended.log);
         // What Envoy says of a virtual machine that trapped.
         assert!(!ended.log.contains("in-VM backtrace"), "{}", ended.log);
@@ -359,7 +367,7 @@ fn move_downstream(config: &mut Config) {
 }
 
 /// The WeChat cluster's `HttpProtocolOptions`; their name holds dots, so a path cannot name them.
-fn http_options(config: &mut Config) -> &mut serde_norway::Value {
+pub(crate) fn http_options(config: &mut Config) -> &mut serde_norway::Value {
     let options =
         config.at("static_resources.clusters[name=wechat_api].typed_extension_protocol_options");
     let options = options
