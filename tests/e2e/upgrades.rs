@@ -70,8 +70,12 @@ where
     targets
 }
 
-/// Opens a WebSocket, talks, and closes it.
 async fn open_and_talk(world: &World) {
+    let talk = tokio::time::timeout(SOON, open_talk_and_close(world));
+    talk.await.expect("a WebSocket that nobody holds");
+}
+
+async fn open_talk_and_close(world: &World) {
     let stream = TcpStream::connect(world.envoy.address("wechat"))
         .await
         .unwrap();
