@@ -38,6 +38,7 @@ fn allow(plan: &mut Plan, kind: &str) {
 
 /// Sends every message back.
 async fn talk(stream: TcpStream, targets: Targets) {
+    #[allow(clippy::result_large_err)] // the library's own type
     let note = |request: &server::Request, response: server::Response| {
         targets.lock().unwrap().push(request.uri().to_string());
         Ok(response)
