@@ -266,9 +266,6 @@ async fn with_ticks_nine_in_ten_of_which_are_late_tokens_are_renewed_and_no_call
         assert!(answers.len() > 20, "{}", answers.len());
         assert_all_good(&answers);
         assert_no_storm(&world.fake.report(), APPID, life);
-        // Whoever is late with everybody else is not dead.
-        let taken = world.envoy.logs().matches("event=lease_taken").count();
-        assert!(taken <= 2, "{taken}");
         world.finish().await;
     })
     .await;
