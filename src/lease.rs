@@ -15,8 +15,8 @@ use crate::time::Millis;
 pub const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often the leases of others are looked at; with the ticks between, a second at most.
 pub const PATROL: Duration = Duration::from_millis(750);
-/// A holder that was silent for this long looks dead; at the second such look it is replaced: within 3 s of its last sign
-/// of life. One that was merely slow loses nothing but the lease.
+/// A holder that was silent for this long looks dead; at the second look into the same silence it is replaced: within 3 s
+/// of its last sign of life. One that gave a sign between the looks was late, or its whole process was.
 pub const DEAD_AFTER: Duration = Duration::from_millis(1_000);
 /// A slot may be reused only after a much longer silence: a paused process must not lose its slots.
 pub const SLOT_FREE_AFTER: Duration = Duration::from_secs(10);
@@ -57,13 +57,15 @@ pub fn take(record: &AppRecord, me: &Holder) -> AppRecord {
     }
 }
 
-/// Whether the owner of `slot` is the holder and lives.
-pub fn lives(holder: &Holder, slot: Option<&SlotRecord>, now: Millis) -> bool {
-    slot.is_some_and(|slot| {
-        slot.incarnation == holder.incarnation
-            && slot.heartbeat != Millis(0)
-            && now.since(slot.heartbeat) < DEAD_AFTER
-    })
+/// The holder's last sign of life; none where it has left, or its slot has another owner.
+pub fn last_beat(holder: &Holder, slot: Option<&SlotRecord>) -> Option<Millis> {
+    slot.filter(|slot| slot.incarnation == holder.incarnation && slot.heartbeat != Millis(0))
+        .map(|slot| slot.heartbeat)
+}
+
+/// Whether a holder with this last sign of life lives.
+pub fn lives(last_beat: Option<Millis>, now: Millis) -> bool {
+    last_beat.is_some_and(|beat| now.since(beat) < DEAD_AFTER)
 }
 
 /// Whether a slot with this record may be taken by a new owner.
@@ -176,17 +178,15 @@ mod tests {
             incarnation: 20,
             heartbeat: NOW,
         };
-        assert!(lives(&SINGLETON, Some(&beat), NOW));
-        assert!(!lives(
-            &SINGLETON,
-            Some(&SlotRecord {
-                incarnation: 21,
-                ..beat
-            }),
-            NOW
-        ));
-        assert!(!lives(&SINGLETON, Some(&beat), NOW.after(DEAD_AFTER)));
-        assert!(!lives(&SINGLETON, None, NOW));
+        let lives = |slot, now| lives(last_beat(&SINGLETON, slot), now);
+        assert!(lives(Some(&beat), NOW));
+        let other = SlotRecord {
+            incarnation: 21,
+            ..beat
+        };
+        assert!(!lives(Some(&other), NOW));
+        assert!(!lives(Some(&beat), NOW.after(DEAD_AFTER)));
+        assert!(!lives(None, NOW));
     }
 
     #[test]

@@ -115,6 +115,7 @@ impl AppRecord {
         w.u64(millis(self.rejected_interval));
         w.u64(self.rejected_not_before.0);
         w.u64(self.spent.day);
+        w.u64(self.spent.since.0);
         w.u32(self.spent.calls);
         w.finish()
     }
@@ -156,6 +157,7 @@ impl AppRecord {
             rejected_not_before: Millis(r.u64()?),
             spent: Spent {
                 day: r.u64()?,
+                since: Millis(r.u64()?),
                 calls: r.u32()?,
             },
         };
@@ -226,7 +228,7 @@ mod tests {
 
     fn records() -> impl Strategy<Value = AppRecord> {
         (
-            any::<[u64; 8]>(),
+            any::<[u64; 9]>(),
             any::<[u32; 2]>(),
             any::<bool>(),
             option::of(tokens()),
@@ -246,7 +248,11 @@ mod tests {
                 trouble,
                 rejected_interval: Duration::from_millis(n[5]),
                 rejected_not_before: Millis(n[6]),
-                spent: Spent { day: n[7], calls },
+                spent: Spent {
+                    day: n[7],
+                    since: Millis(n[8]),
+                    calls,
+                },
             })
     }
 

@@ -14,6 +14,10 @@ mod answers;
 mod apps;
 #[path = "e2e/caller_token.rs"]
 mod caller_token;
+#[path = "e2e/clock.rs"]
+mod clock;
+#[path = "e2e/compressed.rs"]
+mod compressed;
 #[path = "e2e/configuration.rs"]
 mod configuration;
 #[path = "e2e/dynamic.rs"]
@@ -22,8 +26,12 @@ mod dynamic;
 mod faults;
 #[path = "e2e/first_calls.rs"]
 mod first_calls;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/injection.rs"]
 mod injection;
+#[path = "e2e/large.rs"]
+mod large;
 #[path = "e2e/leaks.rs"]
 mod leaks;
 #[path = "e2e/leases.rs"]
@@ -36,6 +44,8 @@ mod many_apps;
 mod odd_targets;
 #[path = "e2e/older.rs"]
 mod older;
+#[path = "e2e/protocols.rs"]
+mod protocols;
 #[path = "e2e/refused.rs"]
 mod refused;
 #[path = "e2e/rejected.rs"]
@@ -62,6 +72,10 @@ mod traps;
 mod untouched;
 #[path = "e2e/updates.rs"]
 mod updates;
+#[path = "e2e/upgrades.rs"]
+mod upgrades;
+#[path = "e2e/upstream.rs"]
+mod upstream;
 #[path = "e2e/waiting.rs"]
 mod waiting;
 #[path = "e2e/world.rs"]

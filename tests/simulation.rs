@@ -112,6 +112,7 @@ fn each_planted_bug_is_caught() {
         (Mutation::NoDeadlines, "still waits"),
         (Mutation::OlderTokenSaved, "replaces a newer token"),
         (Mutation::BudgetForgotten, "exceed its budget"),
+        (Mutation::WallDeadlines, ""),
     ] {
         let caught = (0..SEEDS_FOR_A_BUG).find_map(|seed| {
             Some((seed, run(seed, Some(mutation)).err()?)).filter(|(_, why)| why.contains(evidence))

@@ -4,7 +4,7 @@
 //! slot that a dead one left, with its queue, and becomes the one that is notified.
 
 use crate::host::{Cas, Host};
-use crate::lease::{lives, slot_is_free, HEARTBEAT, SLOT_FREE_AFTER};
+use crate::lease::{last_beat, slot_is_free, HEARTBEAT, SLOT_FREE_AFTER};
 use crate::message::Message;
 use crate::record::{
     decode_epoch, encode_epoch, epoch_key, queue_name, slot_key, Holder, SlotRecord,
@@ -100,12 +100,12 @@ impl Slot {
     }
 }
 
-/// Whether the holder of a lease shows life.
-pub fn holder_lives<H: Host>(host: &H, holder: &Holder, now: Millis) -> bool {
+/// The last sign of life of a lease's holder.
+pub fn holder_beat<H: Host>(host: &H, holder: &Holder) -> Option<Millis> {
     let slot = host
         .shared(&slot_key(holder.slot))
         .and_then(|(bytes, _)| SlotRecord::decode(&bytes));
-    lives(holder, slot.as_ref(), now)
+    last_beat(holder, slot.as_ref())
 }
 
 /// Raises the epoch and tells every slot that an app's record changed.

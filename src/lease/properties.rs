@@ -60,7 +60,10 @@ impl World {
     }
 
     fn lives(&self, holder: &Holder) -> bool {
-        lives(holder, self.slots.get(holder.slot as usize), self.now)
+        lives(
+            last_beat(holder, self.slots.get(holder.slot as usize)),
+            self.now,
+        )
     }
 
     fn claim(&self, n: usize) -> Claim {

@@ -187,8 +187,7 @@ impl Machine {
             return self.handle_failed(&Failure::Unreachable("the reply never came"), moment);
         }
         if !self.budget.spend(moment) {
-            let until = moment.now.after(moment.wall.until_shanghai_midnight());
-            self.open(until, None);
+            self.open(self.budget.renewed_at(moment), None);
             return vec![Command::Publish, Command::Report(Report::BudgetSpent)];
         }
         self.state = State::Refreshing { since: moment.now };

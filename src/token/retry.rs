@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Moment, Sample};
-use crate::time::Millis;
+use crate::time::{Millis, DAY_MS};
 
 /// Exponential back-off with full jitter: the n-th pause is uniform in `initial/2 ..= min(max, initial * 2^n)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,8 @@ impl std::error::Error for BackoffError {}
 pub struct Spent {
     /// Number of the day in Asia/Shanghai, where WeChat's days begin.
     pub day: u64,
+    /// When that day's first one was made.
+    pub since: Millis,
     /// How many calls.
     pub calls: u32,
 }
@@ -97,21 +99,37 @@ impl Budget {
         Budget { per_day, spent }
     }
 
-    /// Takes one call from today's budget; false when nothing is left before midnight.
+    /// Takes one call from today's budget; false when nothing is left before [`Self::renewed_at`].
     pub fn spend(&mut self, moment: &Moment) -> bool {
         let Some(per_day) = self.per_day else {
             return true;
         };
         let day = moment.wall.shanghai_day();
-        // Only a later day resets the count: a wall clock that steps back must not hand out a second budget.
-        if day > self.spent.day {
-            self.spent = Spent { day, calls: 0 };
+        // Only a later day resets the count: a wall clock that steps back must not hand out a second budget. Nor may it
+        // withhold the next one for as long as it was ahead.
+        if day > self.spent.day || moment.now >= self.day_over() {
+            let since = moment.now;
+            self.spent = Spent {
+                day,
+                since,
+                calls: 0,
+            };
         }
         if self.spent.calls >= per_day {
             return false;
         }
         self.spent.calls += 1;
         true
+    }
+
+    /// When there is a new one: at midnight, or after 24 h if the wall clock does not let it be midnight before.
+    pub fn renewed_at(&self, moment: &Moment) -> Millis {
+        let midnight = moment.now.after(moment.wall.until_shanghai_midnight());
+        midnight.min(self.day_over())
+    }
+
+    fn day_over(&self) -> Millis {
+        self.spent.since.after(Duration::from_millis(DAY_MS))
     }
 
     /// Gives one call back that was never sent.
@@ -236,7 +254,11 @@ mod tests {
 
     #[test]
     fn without_a_number_nothing_is_counted_and_what_was_stays() {
-        let spent = Spent { day: 7, calls: 3 };
+        let spent = Spent {
+            day: 7,
+            since: Millis(1),
+            calls: 3,
+        };
         let mut budget = Budget::new(None, spent);
         assert!(budget.spend(&moment(16 * 3_600_000)));
         budget.refund();

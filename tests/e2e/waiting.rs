@@ -167,7 +167,7 @@ async fn parked_bodies_of_every_size_arrive_whole_with_the_flag_on_and_off() {
 }
 
 /// Bytes of which no two parts are alike.
-fn body(size: usize) -> Vec<u8> {
+pub(crate) fn body(size: usize) -> Vec<u8> {
     let numbers = (0_u32..).flat_map(|number| number.to_be_bytes());
     numbers.take(size).collect()
 }

@@ -12,6 +12,7 @@ use support::wait::until_some;
 use support::wechat::{Call, FakeWeChat, Settings};
 
 use crate::settings::{Placement, Setting};
+use crate::upstream::Upstream;
 
 pub(crate) const APPID: &str = "wx0123456789abcdef";
 pub(crate) const SECRET: &str = "5ec2e7a0b1c2d3e4f5061728394a5b6c";
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     /// The plugin's configuration, for both of its places.
     pub(crate) document: Value,
     pub(crate) config: Config,
+    /// Where business calls go if not to the fake WeChat.
+    pub(crate) api: Option<SocketAddr>,
 }
 
 pub(crate) struct World {
@@ -64,6 +67,7 @@ pub(crate) fn plan(setting: Setting) -> Plan {
         settings: Settings::default().with_app(APPID, SECRET),
         document: json!({"apps": [app(APPID)]}),
         config,
+        api: None,
     }
 }
 
@@ -89,11 +93,16 @@ impl Plan {
 
     /// The injector's filter.
     pub(crate) fn injector(&mut self) -> &mut serde_norway::Value {
+        &mut self.filters()[0]
+    }
+
+    /// The injector's filter and those behind it.
+    pub(crate) fn filters(&mut self) -> &mut Vec<serde_norway::Value> {
         let filters = match self.setting.placement {
             Placement::Upstream => &mut http_options(&mut self.config)["http_filters"],
             Placement::Downstream => self.config.at(&format!("{MANAGER}.http_filters")),
         };
-        &mut filters[0]
+        filters.as_sequence_mut().expect("http_filters")
     }
 
     pub(crate) fn builder(self, fake: &FakeWeChat) -> Builder {
@@ -107,7 +116,7 @@ impl Plan {
         tokens_at: SocketAddr,
         document: impl FnMut(&PluginRoot, &mut Value),
     ) -> Builder {
-        let api_at = fake.address();
+        let api_at = self.api.unwrap_or(fake.address());
         for (cluster, address) in [("wechat_api", api_at), ("wechat_token", tokens_at)] {
             self.config.cluster_to(cluster, address, true);
         }
@@ -118,6 +127,12 @@ impl Plan {
     fn builder_apart(mut self, fake: &FakeWeChat, tokens_at: SocketAddr) -> Builder {
         let document = self.document.take();
         self.builder_with(fake, tokens_at, |_, place| *place = document.clone())
+    }
+
+    /// With business calls going to this upstream in place of the fake WeChat.
+    pub(crate) fn to(mut self, upstream: &Upstream) -> Self {
+        self.api = Some(upstream.address);
+        self
     }
 
     pub(crate) async fn start(self) -> World {
@@ -276,8 +291,11 @@ impl World {
         let ended = tokio::task::block_in_place(|| envoy.terminate());
         assert!(ended.status.success(), "{}:\n{}", ended.status, ended.log);
         // The header is in every line of the default access log, so the leak would be seen if there was one.
-        assert!(ended.log.contains("HTTP/1.1\""), "no access log");
+        let is_logged = ["HTTP/1.1\"", "HTTP/2\""].map(|end| ended.log.contains(end));
+        assert!(is_logged.contains(&true), "no access log");
         assert!(!ended.log.contains("panicked"), "{}", ended.log);
+        // What Envoy says of a virtual machine that trapped.
+        assert!(!ended.log.contains("in-VM backtrace"), "{}", ended.log);
         seen.push(("log", ended.log));
         for (place, text) in seen {
             for leak in &leaks {
@@ -349,7 +367,7 @@ fn move_downstream(config: &mut Config) {
 }
 
 /// The WeChat cluster's `HttpProtocolOptions`; their name holds dots, so a path cannot name them.
-fn http_options(config: &mut Config) -> &mut serde_norway::Value {
+pub(crate) fn http_options(config: &mut Config) -> &mut serde_norway::Value {
     let options =
         config.at("static_resources.clusters[name=wechat_api].typed_extension_protocol_options");
     let options = options

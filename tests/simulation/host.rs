@@ -85,11 +85,18 @@ impl SimHost<'_> {
 
 impl Host for SimHost<'_> {
     fn now(&self) -> Millis {
-        self.with(|process| Millis(process.now))
+        self.with(|process| match process.mutation {
+            Some(Mutation::WallDeadlines) => {
+                Millis(process.now.saturating_sub(process.wall_behind()))
+            }
+            _ => Millis(process.now),
+        })
     }
 
     fn wall(&self) -> UnixMillis {
-        self.with(|process| UnixMillis(MIDNIGHT - process.setup.midnight + process.now))
+        self.with(|process| {
+            UnixMillis(MIDNIGHT - process.setup.midnight + process.now - process.wall_behind())
+        })
     }
 
     fn random(&self) -> u64 {

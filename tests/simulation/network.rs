@@ -93,6 +93,16 @@ impl Process {
         }
     }
 
+    /// How far the wall clock is behind now, in milliseconds.
+    pub fn wall_behind(&self) -> u64 {
+        let (until, days) = self.weather.wall_behind;
+        if self.now < until {
+            days * 86_400_000
+        } else {
+            0
+        }
+    }
+
     /// Faults that are a kind of weather; the others are handed back.
     pub fn turn_weather(&mut self, fault: Fault) -> Option<Fault> {
         let now = self.now;
@@ -108,6 +118,7 @@ impl Process {
             Fault::Ban { app, span } => self.wechat.ban(app, now + span),
             Fault::Stall { vm, span } => self.stall(vm, span),
             Fault::Pause { span } => self.pause(span),
+            Fault::WallBehind { span, days } => weather.wall_behind = (now + span, days),
             other => return Some(other),
         }
         None

@@ -49,6 +49,8 @@ pub enum Mutation {
     OlderTokenSaved,
     /// Whoever takes a lease over knows nothing of the calls that were made that day.
     BudgetForgotten,
+    /// Deadlines are those of the wall clock.
+    WallDeadlines,
 }
 
 /// What happens to the process, its messages or WeChat. Spans are milliseconds.
@@ -80,6 +82,8 @@ pub enum Fault {
     Stall { vm: usize, span: u64 },
     /// The whole process does not run, but the clock does.
     Pause { span: u64 },
+    /// The wall clock is so many days behind.
+    WallBehind { span: u64, days: u64 },
 }
 
 /// How a token call fails.
@@ -253,6 +257,10 @@ fn provoke(mutation: Mutation) -> Vec<(u64, Fault)> {
                 .chain([(10_000, late)])
                 .collect()
         }
+        Mutation::WallDeadlines => {
+            let (span, days) = (20_000, 1);
+            vec![(20_000, Fault::WallBehind { span, days })]
+        }
         Mutation::BudgetForgotten => {
             let failing = Fault::TokenCalls {
                 span: 40_000,
@@ -273,7 +281,7 @@ fn draw_fault(rng: &mut Rng, at: u64) -> Fault {
     let span = rng.between(1_000, 12_000);
     let app = rng.index(APPS.len());
     let worker = rng.index(WORKERS);
-    match rng.index(18) {
+    match rng.index(19) {
         0 => Fault::Lose { span, percent: 100 },
         1 => Fault::Lose { span, percent: 50 },
         2 => Fault::Double {
@@ -313,8 +321,12 @@ fn draw_fault(rng: &mut Rng, at: u64) -> Fault {
             vm: rng.index(WORKERS + 1),
             span: rng.between(500, 10_000),
         },
-        _ => Fault::Pause {
+        17 => Fault::Pause {
             span: rng.between(500, 20_000),
+        },
+        _ => Fault::WallBehind {
+            span,
+            days: rng.between(1, 400),
         },
     }
 }

@@ -138,6 +138,8 @@ pub struct Weather {
     pub not_sent: u64,
     /// Callbacks are lost.
     pub callback_lost: u64,
+    /// The wall clock is so many days behind.
+    pub wall_behind: (u64, u64),
 }
 
 /// A dead holder is replaced within this, in milliseconds: 3 s after its last sign of life, and a tick.

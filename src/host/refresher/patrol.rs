@@ -13,9 +13,9 @@ use std::rc::Rc;
 
 use super::lease::read;
 use super::Refresher;
-use crate::host::slot::{epoch, holder_lives, raise_epoch, Slot};
+use crate::host::slot::{epoch, holder_beat, raise_epoch, Slot};
 use crate::host::Host;
-use crate::lease::{judge, Claim, PATROL};
+use crate::lease::{judge, lives, Claim, PATROL};
 use crate::record::Holder;
 use crate::time::Millis;
 
@@ -39,15 +39,23 @@ pub(super) struct Patrol {
 struct Seat {
     /// Who holds it, if that is somebody else.
     holder: Option<Holder>,
-    /// Since when the holder looks dead: one look is not enough after a pause of the whole process.
-    suspect_since: Option<Millis>,
+    /// The holder looked dead.
+    suspicion: Option<Suspicion>,
     /// The record has to be read again.
     is_open: bool,
 }
 
-/// Which holders live, each one's slot read once.
+/// One look at a dead holder is not enough: after a pause of the whole process all look dead.
+#[derive(Clone, Copy)]
+struct Suspicion {
+    since: Millis,
+    /// A later one clears the holder.
+    last_beat: Option<Millis>,
+}
+
+/// The holders' last signs of life, each one's slot read once.
 #[derive(Default)]
-struct Lives(Vec<(Holder, bool)>);
+struct Beats(Vec<(Holder, Option<Millis>)>);
 
 impl Patrol {
     pub(super) fn new(apps: usize) -> Patrol {
@@ -103,14 +111,14 @@ impl Patrol {
     }
 }
 
-impl Lives {
-    fn of<H: Host>(&mut self, host: &H, holder: &Holder, now: Millis) -> bool {
-        if let Some((_, lives)) = self.0.iter().find(|(known, _)| known == holder) {
-            return *lives;
+impl Beats {
+    fn of<H: Host>(&mut self, host: &H, holder: &Holder) -> Option<Millis> {
+        if let Some((_, beat)) = self.0.iter().find(|(known, _)| known == holder) {
+            return *beat;
         }
-        let lives = holder_lives(host, holder, now);
-        self.0.push((*holder, lives));
-        lives
+        let beat = holder_beat(host, holder);
+        self.0.push((*holder, beat));
+        beat
     }
 }
 
@@ -128,15 +136,15 @@ impl Refresher {
         let knows_all = self.patrol.seen_epoch == Some(epoch);
         self.patrol.seen_epoch = Some(epoch);
         self.patrol.turn = (self.patrol.turn + 1) % ROUND;
-        let mut lives = Lives::default();
+        let mut beats = Beats::default();
         let mut has_taken = false;
         for app in 0..self.kept.len() {
             let is_wanted = !knows_all
                 || self
                     .patrol
-                    .wants(app, slot, |holder| lives.of(host, holder, now));
+                    .wants(app, slot, |holder| lives(beats.of(host, holder), now));
             if is_wanted && self.has_secret(app) {
-                has_taken |= self.look(host, slot, app, &mut lives, now);
+                has_taken |= self.look(host, slot, app, &mut beats, now);
             }
         }
         if has_taken {
@@ -151,7 +159,7 @@ impl Refresher {
         host: &H,
         slot: &Slot,
         app: usize,
-        lives: &mut Lives,
+        beats: &mut Beats,
         now: Millis,
     ) -> bool {
         let config = Rc::clone(&self.config);
@@ -160,10 +168,8 @@ impl Refresher {
         };
         let (record, cas) = read(host, &entry.appid);
         let holder = (record.term != 0 && record.holder != slot.me).then_some(record.holder);
-        let alive = holder
-            .as_ref()
-            .is_some_and(|holder| lives.of(host, holder, now));
-        let claim = judge(&record, &slot.me, alive, now);
+        let last_beat = holder.and_then(|holder| beats.of(host, &holder));
+        let claim = judge(&record, &slot.me, lives(last_beat, now), now);
         let mut seat = Seat {
             holder,
             ..Seat::default()
@@ -177,16 +183,22 @@ impl Refresher {
                 self.drop_app(app);
             }
             Claim::Mine | Claim::Free => {
-                let suspect_since = self
+                let earlier = self
                     .patrol
                     .seats
                     .get(app)
-                    .and_then(|seat| seat.suspect_since);
-                let since = suspect_since.unwrap_or(now);
-                seat.suspect_since = Some(since);
+                    .filter(|seat| seat.holder == holder);
+                let suspicion = earlier
+                    .and_then(|seat| seat.suspicion)
+                    .filter(|suspicion| suspicion.last_beat == last_beat)
+                    .unwrap_or(Suspicion {
+                        since: now,
+                        last_beat,
+                    });
+                seat.suspicion = Some(suspicion);
                 seat.is_open = true;
                 // A standby gives the singleton, or a process that was paused, one more round to show itself.
-                if slot.me.primary || now.since(since) >= PATROL {
+                if slot.me.primary || now.since(suspicion.since) >= PATROL {
                     has_taken = self.take_lease(host, slot, app, entry, &record, cas);
                 }
                 if has_taken {

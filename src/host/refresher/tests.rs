@@ -145,3 +145,43 @@ fn what_is_no_record_is_replaced_and_the_token_fetched() {
     assert_eq!((record.term, record.generation), (1, Generation(1)));
     assert!(record.token.is_some());
 }
+
+#[test]
+fn a_pause_of_the_whole_process_costs_nobody_a_lease() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    let mut worker = root(&host, "injector", 2);
+    // The worker is first and finds no holder.
+    worker.handle_tick(&host);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    for _ in 0..2 {
+        host.later(8 * S);
+        worker.handle_tick(&host);
+        singleton.handle_tick(&host);
+        pass(&host, 2, &mut [&mut worker, &mut singleton]);
+    }
+    assert_eq!(record(&host).term, 1);
+}
+
+#[test]
+fn a_process_whose_ticks_are_all_late_moves_no_lease_and_replaces_a_dead_holder() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    let mut worker = root(&host, "injector", 2);
+    singleton.handle_tick(&host);
+    answer(&host, &mut singleton, GRANT);
+    for _ in 0..10 {
+        host.later(3 * S);
+        worker.handle_tick(&host);
+        singleton.handle_tick(&host);
+    }
+    assert_eq!(record(&host).term, 1);
+    for _ in 0..2 {
+        host.later(3 * S);
+        worker.handle_tick(&host);
+    }
+    assert_eq!(record(&host).term, 2);
+}

@@ -46,6 +46,7 @@ struct Run {
     /// Per token, the latest end that WeChat gave it.
     ends: BTreeMap<String, Millis>,
     day: u64,
+    day_since: Millis,
     calls: u32,
     /// When the rejection was admitted that the next call answers, and the last one that was answered.
     admitted: Option<Millis>,
@@ -72,6 +73,7 @@ impl Run {
             not_before: Millis(0),
             ends: BTreeMap::new(),
             day: 0,
+            day_since: Millis(0),
             calls: 0,
             admitted: None,
             last_admitted: None,
@@ -190,8 +192,10 @@ impl Run {
         self.flight = Some(self.now);
         self.machine.store(&mut self.record);
         self.record.in_flight_until = self.now.after(self.policy.call_timeout);
-        if moment.wall.shanghai_day() > self.day {
+        let is_day_over = self.now.0 >= self.day_since.0 + DAY_MS;
+        if moment.wall.shanghai_day() > self.day || is_day_over {
             self.day = moment.wall.shanghai_day();
+            self.day_since = self.now;
             self.calls = 0;
         }
         if let Some(budget) = self.policy.daily_budget {

@@ -7,6 +7,7 @@
 mod builder;
 mod config;
 mod launcher;
+mod wall_clock;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,12 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
-use rustix::process::{kill_process, Pid, Signal};
+use rustix::process::{kill_process, waitid, Pid, Signal, WaitId, WaitIdOptions};
 use serde_json::Value;
 use tempfile::TempDir;
 
 pub use self::builder::{binary, Builder};
 pub use self::config::{workspace, Config, PluginRoot};
+pub use self::wall_clock::WallClock;
 
 use crate::client::{Answer, Client};
 use crate::wait;
@@ -78,6 +80,27 @@ impl Envoy {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The most memory that it had since [`Self::forget_peak`], in bytes.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// Measures the peak anew from here on; returns what it has now, in bytes.
+    pub fn forget_peak(&self) -> u64 {
+        let reset = std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5");
+        reset.expect("a child of our own");
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("a child of our own");
+        let value = status.lines().find_map(|line| line.strip_prefix(field));
+        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
+        let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("kibibytes");
+        kib * 1024
     }
 
     /// Where the admin API listens.
@@ -169,6 +192,18 @@ impl Envoy {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Stops the whole process where it stands (SIGSTOP), until [`Self::resume`]; its clocks go on. Returns once it stands.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+        let stopped = waitid(WaitId::Pid(pid(&self.child)), WaitIdOptions::STOPPED);
+        stopped.expect("a child of our own");
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Ends it by SIGTERM (by SIGKILL after 20 s) and says how it ended and what it logged.
     pub fn terminate(mut self) -> Ended {
         let _ = kill_process(pid(&self.child), Signal::TERM);
@@ -179,6 +214,10 @@ impl Envoy {
             status,
             log: self.logs(),
         }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(pid(&self.child), signal).expect("a child of our own that was not waited for");
     }
 
     async fn find_addresses(&mut self, deadline: Duration) -> Result<(), EnvoyError> {

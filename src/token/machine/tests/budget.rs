@@ -67,3 +67,36 @@ fn a_call_that_was_not_sent_costs_nothing_and_is_tried_again_soon() {
     d.fetch();
     d.grant("a", 7200);
 }
+
+#[test]
+fn a_wall_clock_that_was_ahead_withholds_the_next_budget_for_a_day_at_most() {
+    const DAY: u64 = 86_400_000;
+    for steps_back in [DAY / 24, DAY, 365 * DAY] {
+        let mut d = setup(Policy {
+            daily_budget: Some(1),
+            ..policy()
+        });
+        // While it is ahead, the budget is spent.
+        let ahead = 1_000 * DAY;
+        let first = d.now;
+        let moment = |now: Millis, wall: u64| Moment {
+            wall: UnixMillis(wall + now.0),
+            ..at(now)
+        };
+        let timer = |d: &mut Driver, wall| d.machine.handle(Event::Timer, &moment(d.now, wall));
+        assert_eq!(timer(&mut d, ahead), [Command::Fetch(Attempt::default())]);
+        d.grant("a", 7200);
+        d.now = d.machine.next_wakeup();
+        let mut tries = 0;
+        while timer(&mut d, ahead - steps_back) != [Command::Fetch(Attempt::default())] {
+            tries += 1;
+            assert!(tries <= 2, "{steps_back}");
+            d.now = d.machine.next_wakeup();
+        }
+        let waited = d.now.since(first);
+        assert!(
+            waited <= Duration::from_millis(DAY),
+            "{steps_back}: {waited:?}"
+        );
+    }
+}

@@ -68,6 +68,25 @@ impl Raw {
         self.send(b"0\r\n\r\n").await
     }
 
+    /// Reads an interim answer (100 Continue and its like) and says which; an error where the final one comes.
+    pub async fn read_interim(&mut self) -> io::Result<u16> {
+        let interim = tokio::time::timeout(PATIENCE, async {
+            loop {
+                if let Some((length, status, _)) = parse_head(&self.unread)? {
+                    if status >= 200 {
+                        return Err(invalid(status));
+                    }
+                    self.unread.drain(..length);
+                    return Ok(status);
+                }
+                self.read_more().await?;
+            }
+        });
+        interim
+            .await
+            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
     /// Reads the next answer whole; an error where the connection ends before, or after 30 s.
     pub async fn read_answer(&mut self) -> io::Result<Answer> {
         let started = Instant::now();

@@ -3,11 +3,14 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::Future as _;
+use std::io::Write as _;
 use std::pin::Pin;
 use std::task::{ready, Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::write::GzEncoder;
+use flate2::Compression;
 use http::{header, Response};
 use hyper::body::{Body, Frame, SizeHint};
 use rand::RngExt as _;
@@ -26,6 +29,7 @@ pub(super) struct Reply {
     pub(super) body: Bytes,
     /// 0 is success; absent where the reply has none (412).
     pub(super) errcode: Option<i64>,
+    is_gzip: bool,
 }
 
 /// A response body: one sized piece, or pieces that are each flushed as a chunk.
@@ -38,13 +42,23 @@ pub(super) struct ReplyBody {
 }
 
 impl Reply {
-    pub(super) fn json(value: &Value) -> Self {
+    fn new(
+        status: u16,
+        content_type: Option<&'static str>,
+        body: impl Into<Bytes>,
+        errcode: Option<i64>,
+    ) -> Self {
         Self {
-            status: 200,
-            content_type: Some(JSON),
-            body: value.to_string().into(),
-            errcode: Some(0),
+            status,
+            content_type,
+            body: body.into(),
+            errcode,
+            is_gzip: false,
         }
+    }
+
+    pub(super) fn json(value: &Value) -> Self {
+        Self::new(200, Some(JSON), value.to_string(), Some(0))
     }
 
     /// A success that begins with its errcode, as WeChat's do; `fields` is an object that is not empty.
@@ -54,30 +68,15 @@ impl Reply {
             r#"{{"errcode":0,"errmsg":"ok",{}"#,
             fields.trim_start_matches('{')
         );
-        Self {
-            status: 200,
-            content_type: Some(JSON),
-            body: body.into(),
-            errcode: Some(0),
-        }
+        Self::new(200, Some(JSON), body, Some(0))
     }
 
     pub(super) fn png(bytes: Bytes) -> Self {
-        Self {
-            status: 200,
-            content_type: Some("image/png"),
-            body: bytes,
-            errcode: Some(0),
-        }
+        Self::new(200, Some("image/png"), bytes, Some(0))
     }
 
     pub(super) fn length_required() -> Self {
-        Self {
-            status: 412,
-            content_type: None,
-            body: Bytes::new(),
-            errcode: None,
-        }
+        Self::new(412, None, Bytes::new(), None)
     }
 
     pub(super) fn error(errcode: i64, detail: Option<&str>, style: ErrorStyle) -> Self {
@@ -88,43 +87,40 @@ impl Reply {
             ErrcodeStyle::BaseResp => json!({"base_resp": {"errcode": errcode, "errmsg": errmsg}}),
         };
         let content_type = Some(if style.text_plain { "text/plain" } else { JSON });
-        Self {
-            status: 200,
-            content_type,
-            body: value.to_string().into(),
-            errcode: Some(errcode),
-        }
+        Self::new(200, content_type, value.to_string(), Some(errcode))
     }
 
     /// The page of an HTTP error, such as a gateway in front of WeChat sends.
     pub(super) fn page(status: u16) -> Self {
         let body = format!("<html><body><h1>{status}</h1></body></html>");
-        Self {
-            status,
-            content_type: Some("text/html"),
-            body: body.into(),
-            errcode: None,
-        }
+        Self::new(status, Some("text/html"), body, None)
     }
 
     /// A page in GBK: "system busy", whose bytes are no UTF-8.
     pub(super) fn gbk_page() -> Self {
         let body =
             Bytes::from_static(b"<html><body>\xcf\xb5\xcd\xb3\xb7\xb1\xc3\xa6</body></html>");
-        Self {
-            status: 200,
-            content_type: Some("text/html; charset=gbk"),
-            body,
-            errcode: None,
-        }
+        Self::new(200, Some("text/html; charset=gbk"), body, None)
     }
 
     pub(super) fn body(text: &str) -> Self {
+        Self::new(200, Some(JSON), text.to_owned(), None)
+    }
+
+    /// As gzip where that is worth it: texts are, pictures are not.
+    pub(super) fn compressed(self) -> Self {
+        let is_text = self
+            .content_type
+            .is_some_and(|kind| !kind.starts_with("image/"));
+        if !is_text {
+            return self;
+        }
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        gzip.write_all(&self.body).expect("memory");
         Self {
-            status: 200,
-            content_type: Some(JSON),
-            body: text.to_owned().into(),
-            errcode: None,
+            body: gzip.finish().expect("memory").into(),
+            is_gzip: true,
+            ..self
         }
     }
 
@@ -137,6 +133,9 @@ impl Reply {
         let mut builder = Response::builder().status(self.status);
         if let Some(content_type) = self.content_type {
             builder = builder.header(header::CONTENT_TYPE, content_type);
+        }
+        if self.is_gzip {
+            builder = builder.header(header::CONTENT_ENCODING, "gzip");
         }
         builder
             .body(ReplyBody {

@@ -58,6 +58,11 @@ impl Received {
             .to_ascii_lowercase()
     }
 
+    pub(super) fn accepts_gzip(&self) -> bool {
+        let accepted = self.parts.headers.get(http::header::ACCEPT_ENCODING);
+        accepted.is_some_and(|codings| codings.as_bytes().windows(4).any(|part| part == b"gzip"))
+    }
+
     /// Every value of this query parameter, names and values decoded.
     pub(super) fn values(&self, name: &str) -> Vec<String> {
         let query = self.parts.uri.query().unwrap_or_default();

@@ -201,6 +201,10 @@ async fn business_call(
         None if request.no_length => Reply::length_required(),
         None => endpoints::answer(&shared, &request, endpoint, &checked),
     };
+    let reply = match request.accepts_gzip() && shared.world().settings.gzip {
+        true => reply.compressed(),
+        false => reply,
+    };
     if endpoint == Endpoint::Business {
         let mut world = shared.world();
         let report = &mut world.report;

@@ -36,6 +36,8 @@ pub struct Settings {
     pub quotas: Quotas,
     /// How errors are written.
     pub error_style: ErrorStyle,
+    /// Answers to business calls are compressed for those who accept gzip.
+    pub gzip: bool,
     /// The errcode of a wrong secret: 40001 (what WeChat mostly says) or 40125.
     pub wrong_secret: i64,
     /// Host values (without port) that may arrive; empty: any. Another one is a violation.
@@ -168,6 +170,7 @@ impl Default for Settings {
             token_length: 136,
             quotas: Quotas::default(),
             error_style: ErrorStyle::default(),
+            gzip: false,
             wrong_secret: 40001,
             hosts: Vec::new(),
             png_bytes: 3 * 1024 * 1024,
