@@ -13,7 +13,6 @@ use support::wait;
 use support::wechat::{FakeWeChat, Outcome};
 
 use crate::bed::{appid, ready, Bed, Plugin};
-use crate::memory::used_memory;
 use crate::ratios::{rounds, Subject};
 use crate::row::Row;
 use crate::stats::Spread;
@@ -85,7 +84,7 @@ pub async fn measure(bed: &Bed, options: &Options) -> Result<Apps> {
             user_us: Spread::of(&subject.user),
             tokens_ms: fetched.tokens_ms,
             calls_ms: fetched.calls_ms,
-            memory: used_memory(envoy).await?,
+            memory: envoy.used_memory().await,
         });
     }
     Ok(Apps { rows })

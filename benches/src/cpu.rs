@@ -40,13 +40,6 @@ impl Cpu {
     }
 }
 
-/// Anonymous resident memory of a process in bytes: what it allocated and touched, without its binary's pages.
-pub fn anonymous_memory(pid: u32) -> Result<u64> {
-    let status = process(pid)?.status()?;
-    let kib = status.rssanon.context("the kernel tells no RssAnon")?;
-    Ok(kib * 1024)
-}
-
 fn process(pid: u32) -> Result<Process> {
     Process::new(i32::try_from(pid)?).with_context(|| format!("process {pid} is gone"))
 }

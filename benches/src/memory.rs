@@ -9,12 +9,10 @@
 //! "Uses" is anonymous resident memory without what Envoy's allocator keeps for later: compiling the module leaves
 //! tens of megabytes of that, in which further VMs would find room and look as if they took nothing.
 
-use anyhow::{ensure, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use support::envoy::Envoy;
 
 use crate::bed::{ready, Bed, Plugin, LISTENER};
-use crate::cpu::anonymous_memory;
 use crate::load::Load;
 use crate::row::Row;
 use crate::stats::Spread;
@@ -103,22 +101,5 @@ async fn envoy(bed: &Bed, row: Row, workers: u32) -> Result<u64> {
         core: None,
     };
     load.run().await?;
-    used_memory(&envoy).await
-}
-
-/// Anonymous resident memory of an Envoy in bytes, without what its allocator keeps for later.
-pub async fn used_memory(envoy: &Envoy) -> Result<u64> {
-    let memory = envoy.admin_get("/memory").await.json();
-    // Envoy writes 64-bit numbers as texts, and leaves out those that are 0.
-    let field = |name: &str| {
-        let text = memory.get(name).and_then(|value| value.as_str());
-        text.unwrap_or("0").parse::<u64>()
-    };
-    let (allocated, held) = (field("allocated")?, field("total_physical_bytes")?);
-    let resident = anonymous_memory(envoy.pid())?;
-    ensure!(
-        held > 0 && allocated <= held,
-        "Envoy's /memory changed: {memory}"
-    );
-    Ok((resident + allocated).saturating_sub(held))
+    Ok(envoy.used_memory().await)
 }

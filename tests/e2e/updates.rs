@@ -46,12 +46,6 @@ async fn machines(world: &World) -> u64 {
     world.envoy.stat("wasm.wasm_vm_count").await
 }
 
-/// Bytes that Envoy's allocator has handed out.
-async fn memory(world: &World) -> f64 {
-    let memory = world.envoy.admin_get("/memory").await.json();
-    memory["allocated"].as_str().unwrap().parse().unwrap()
-}
-
 /// How many roots live in each slot, and how many there were so far. The threads' lines are not in order: of a slot that is given
 /// on, the next owner may be heard of first.
 fn slots(world: &World) -> (BTreeMap<usize, i64>, usize) {
@@ -87,7 +81,8 @@ async fn settled(world: &World, roots: usize) -> Vec<usize> {
 async fn two_hundred_updates_lose_no_request_and_leave_nothing_behind() {
     for setting in SETTINGS {
         let (mut dynamic, world) = start(setting).await;
-        let (memory_before, machines_before) = (memory(&world).await, machines(&world).await);
+        let memory_before = world.envoy.used_memory().await as f64;
+        let machines_before = machines(&world).await;
         let load = Load::start(&world);
         for number in 1..=UPDATES {
             update(&mut dynamic, &world, number).await;
@@ -96,7 +91,7 @@ async fn two_hundred_updates_lose_no_request_and_leave_nothing_behind() {
         assert!(good > 10 * UPDATES, "{good}");
         settled(&world, 0).await;
         assert_eq!(machines(&world).await, machines_before);
-        let memory = memory(&world).await;
+        let memory = world.envoy.used_memory().await as f64;
         assert!(
             memory < memory_before * MEMORY_ALLOWED,
             "{memory_before} {memory}"

@@ -3,16 +3,24 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::sync::Arc;
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use support::envoy::workspace;
 
 use crate::bed::Bed;
 
-/// Says what stands in the log that must not. Takes the bed, so that nothing comes after the search.
-pub(crate) fn search(bed: Arc<Bed>) -> Result<Vec<String>> {
+/// Keeps the log of a run that failed, and says where.
+pub(crate) fn keep(bed: &Bed, seed: u64) -> Result<PathBuf> {
+    let kept = workspace().join(format!("target/soak-{seed}.log"));
+    std::fs::copy(log(bed), &kept).with_context(|| kept.display().to_string())?;
+    Ok(kept)
+}
+
+/// Says what stands in the log that must not.
+pub(crate) fn search(bed: &Bed) -> Result<Vec<String>> {
     let leaks: HashSet<String> = bed.fake.leaks().into_iter().collect();
-    let log = bed.envoy.directory().join("envoy.log");
+    let log = log(bed);
     let file = File::open(&log).with_context(|| log.display().to_string())?;
     let (mut found, mut lines) = (Vec::new(), 0_u64);
     for line in BufReader::new(file).split(b'\n') {
@@ -37,6 +45,10 @@ pub(crate) fn search(bed: Arc<Bed>) -> Result<Vec<String>> {
         leaks.len()
     );
     Ok(found)
+}
+
+fn log(bed: &Bed) -> PathBuf {
+    bed.envoy.directory().join("envoy.log")
 }
 
 /// What tokens and secrets consist of.

@@ -95,7 +95,7 @@ async fn run(args: &Args, seed: u64) -> Result<Vec<String>> {
         dead |= dies;
         let round = Round::draw(number, &mut deck, &mut rng, dies);
         let ended = round.run(&bed, books).await?;
-        let sample = Sample::take(&bed.envoy, started.elapsed().as_secs_f64()).await?;
+        let sample = Sample::take(&bed.envoy, started.elapsed().as_secs_f64()).await;
         println!("{:>5.0} s  {round}: {}; {sample}", sample.at, ended.tally);
         samples.push(sample);
         all.merge(ended.tally);
@@ -116,25 +116,21 @@ async fn run(args: &Args, seed: u64) -> Result<Vec<String>> {
         "soak: {} token calls, at most {} of one app at once; applied: {:?}",
         report.token_calls, report.token_calls_in_flight_max, report.faults
     );
-    faults.extend(rises(&samples));
-    faults.extend(leaks::search(bed)?);
+    faults.extend(leak(&samples));
+    faults.extend(leaks::search(&bed)?);
+    if !faults.is_empty() {
+        println!("soak: Envoy's log: {}", leaks::keep(&bed, seed)?.display());
+    }
     Ok(faults)
 }
 
-/// Prints how memory went, and says what of it rose.
-fn rises(samples: &[Sample]) -> Vec<String> {
-    let resident = Rise::of(samples, |sample| sample.resident);
-    let allocated = Rise::of(samples, |sample| sample.allocated);
-    let mut faults = Vec::new();
-    for (what, rise) in [("resident", resident), ("allocated", allocated)] {
-        let Some(rise) = rise else {
-            println!("soak: too few rounds to say how {what} memory went");
-            continue;
-        };
-        println!("soak: {what} memory over the last half: {rise}");
-        if rise.is_leak() {
-            faults.push(format!("{what} memory rose over the last half: {rise}"));
-        }
-    }
-    faults
+/// Prints how memory went, and says so where it rose.
+fn leak(samples: &[Sample]) -> Option<String> {
+    let Some(rise) = Rise::of(samples) else {
+        println!("soak: too few rounds to say how memory went");
+        return None;
+    };
+    println!("soak: memory over the last half: {rise}");
+    rise.is_leak()
+        .then(|| format!("memory rose over the last half: {rise}"))
 }

@@ -2,51 +2,41 @@
 
 use std::fmt;
 
-use anyhow::{Context as _, Result};
 use support::envoy::Envoy;
 
 /// What of a rise over the last half is still none: 1 %.
 const RISE_ALLOWED: f64 = 0.01;
 
-/// Memory in one quiet moment.
+/// Memory in one quiet moment, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     /// Seconds since the start.
     pub(crate) at: f64,
-    /// Resident set in bytes, the virtual machines' included.
-    pub(crate) resident: f64,
-    /// What Envoy's allocator has handed out, in bytes.
-    pub(crate) allocated: f64,
+    /// What Envoy and its virtual machines use: this is judged.
+    used: f64,
+    /// All that is resident: it also holds what the allocator keeps after large bodies, up to the most there ever were at once.
+    resident: f64,
 }
 
 impl Sample {
-    pub(crate) async fn take(envoy: &Envoy, at: f64) -> Result<Self> {
-        let process = procfs::process::Process::new(i32::try_from(envoy.pid())?)?;
-        let resident = process.statm()?.resident * procfs::page_size();
-        let memory = envoy.admin_get("/memory").await.json();
-        let allocated = memory["allocated"]
-            .as_str()
-            .context("Envoy's /memory has no `allocated`")?;
-        Ok(Self {
+    pub(crate) async fn take(envoy: &Envoy, at: f64) -> Self {
+        Self {
             at,
-            resident: resident as f64,
-            allocated: allocated.parse()?,
-        })
+            used: envoy.used_memory().await as f64,
+            resident: envoy.resident_memory() as f64,
+        }
     }
 }
 
 impl fmt::Display for Sample {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mib = |bytes: f64| bytes / 1024.0 / 1024.0;
-        let (resident, allocated) = (mib(self.resident), mib(self.allocated));
-        write!(
-            formatter,
-            "{resident:.1} MiB resident, {allocated:.1} MiB allocated"
-        )
+        let (used, resident) = (mib(self.used), mib(self.resident));
+        write!(formatter, "{used:.1} MiB used, {resident:.1} MiB resident")
     }
 }
 
-/// How much a value rises from the beginning to the end of the last half, as a part of its mean there.
+/// How much memory rises from the beginning to the end of the last half, as a part of its mean there.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rise {
     share: f64,
@@ -56,12 +46,12 @@ pub(crate) struct Rise {
 
 impl Rise {
     /// By least squares; `None` where there are fewer than 4 samples.
-    pub(crate) fn of(samples: &[Sample], value: impl Fn(&Sample) -> f64) -> Option<Self> {
+    pub(crate) fn of(samples: &[Sample]) -> Option<Self> {
         let end = samples.last()?.at;
         let half: Vec<(f64, f64)> = samples
             .iter()
             .filter(|sample| sample.at >= end / 2.0)
-            .map(|sample| (sample.at, value(sample)))
+            .map(|sample| (sample.at, sample.used))
             .collect();
         if half.len() < 4 {
             return None;
@@ -99,15 +89,18 @@ impl fmt::Display for Rise {
 mod tests {
     use super::*;
 
-    fn rise(resident: impl Fn(f64) -> f64) -> Rise {
-        let samples: Vec<Sample> = (1..=100)
-            .map(|second| Sample {
-                at: f64::from(second),
-                resident: resident(f64::from(second)),
-                allocated: 0.0,
-            })
-            .collect();
-        Rise::of(&samples, |sample| sample.resident).unwrap()
+    fn samples(seconds: u32, used: impl Fn(f64) -> f64) -> Vec<Sample> {
+        let seconds = (1..=seconds).map(f64::from);
+        let sample = |at| Sample {
+            at,
+            used: used(at),
+            resident: 0.0,
+        };
+        seconds.map(sample).collect()
+    }
+
+    fn rise(used: impl Fn(f64) -> f64) -> Rise {
+        Rise::of(&samples(100, used)).unwrap()
     }
 
     #[test]
@@ -124,11 +117,6 @@ mod tests {
 
     #[test]
     fn of_three_samples_nothing_can_be_said() {
-        let samples = [1.0, 2.0, 3.0].map(|at| Sample {
-            at,
-            resident: at,
-            allocated: at,
-        });
-        assert!(Rise::of(&samples, |sample| sample.resident).is_none());
+        assert!(Rise::of(&samples(3, |at| at)).is_none());
     }
 }

@@ -7,6 +7,7 @@
 mod builder;
 mod config;
 mod launcher;
+mod memory;
 mod wall_clock;
 
 use std::fmt;
@@ -80,27 +81,6 @@ impl Envoy {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
-    }
-
-    /// The most memory that it had since [`Self::forget_peak`], in bytes.
-    pub fn peak(&self) -> u64 {
-        self.memory("VmHWM:")
-    }
-
-    /// Measures the peak anew from here on; returns what it has now, in bytes.
-    pub fn forget_peak(&self) -> u64 {
-        let reset = std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5");
-        reset.expect("a child of our own");
-        self.memory("VmRSS:")
-    }
-
-    fn memory(&self, field: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
-        let status = status.expect("a child of our own");
-        let value = status.lines().find_map(|line| line.strip_prefix(field));
-        let kib = value.and_then(|value| value.trim().strip_suffix(" kB"));
-        let kib: u64 = kib.and_then(|kib| kib.parse().ok()).expect("kibibytes");
-        kib * 1024
     }
 
     /// Where the admin API listens.
