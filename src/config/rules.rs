@@ -198,3 +198,84 @@ fn is_word(text: &str) -> bool {
 fn is_visible(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_graphic())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<R: Rule>(good: &[&str], bad: &[&str]) {
+        for text in good {
+            assert_eq!(R::fault(text), None, "{text:?}");
+        }
+        for text in bad {
+            assert!(R::fault(text).is_some(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_text_is_good_up_to_its_bounds() {
+        let x = |count| "x".repeat(count);
+        check::<Appid>(&["wx0_-A", &x(64)], &["a.b", "a b", &x(65)]);
+        check::<Name>(&["shop", &x(64)], &["a.b", "\u{e9}", &x(65)]);
+        let hex = "abcdef0123456789";
+        let secret = hex.repeat(2);
+        check::<EnvName>(
+            &["WECHAT_SECRET", "_1", &x(128), &x(32), hex, "abc"],
+            &["1A", "A-B", "A B", &x(129), &secret],
+        );
+        check::<AppSecret>(&["!~", &x(256)], &["a b", "a\n", "\u{e9}", &x(257)]);
+        check::<Cluster>(&["a|b", &x(256)], &["a b", "\u{e9}", &x(257)]);
+        check::<ExactPath>(
+            &["/", &format!("/{}", x(1023))],
+            &[
+                "",
+                "a",
+                "/a b",
+                "/a?b",
+                "/a#b",
+                "/a*",
+                &format!("/{}", x(1024)),
+            ],
+        );
+    }
+
+    #[test]
+    fn a_host_is_a_name_or_an_address_and_may_have_a_port() {
+        let label = "x".repeat(63);
+        let longest = format!("{label}.{label}.{label}.{}", "x".repeat(61));
+        let good = [
+            "a", "A_b-c.d", "1.2.3.4", "a:1", "a:65535", "[::1]", "[::1]:80", &label, &longest,
+        ];
+        let address = format!("[{}]", "1".repeat(46));
+        let longer = format!("{longest}x");
+        let bad = [
+            "",
+            ".a",
+            "a.",
+            "a..b",
+            "http://a",
+            "a/b",
+            "a?b",
+            "a#b",
+            "a*",
+            "a b",
+            "a:",
+            "a:0",
+            "a:01",
+            "a:65536",
+            "a:100000",
+            "a:x",
+            "[:]",
+            "[::1",
+            "::1]",
+            "[::g]",
+            &address,
+            &format!("{label}x"),
+            &longer,
+        ];
+        check::<Authority>(&good, &bad);
+        check::<Authority>(&[&format!("[{}]", "1".repeat(45))], &["*"]);
+        check::<Host>(&good, &bad);
+        check::<Host>(&["*"], &["*.a"]);
+    }
+}
