@@ -15,8 +15,8 @@ use crate::world::{plan, World};
 const UPDATES: u64 = 200;
 /// When the replaced roots have to be gone, a second of drain included.
 const GONE: Duration = Duration::from_secs(30);
-/// What memory may be above what it was. 200 documents and their roots that nobody lets go of would be 60 %.
-const MEMORY_ALLOWED: f64 = 1.15;
+/// What memory may be after the second half of the updates, in parts of what it was after the first: 100 documents and their roots that nobody lets go of would be 1.2.
+const MEMORY_ALLOWED: f64 = 1.1;
 
 /// A cluster's filter and a listener's.
 const SETTINGS: [Setting; 2] = [
@@ -81,21 +81,22 @@ async fn settled(world: &World, roots: usize) -> Vec<usize> {
 async fn two_hundred_updates_lose_no_request_and_leave_nothing_behind() {
     for setting in SETTINGS {
         let (mut dynamic, world) = start(setting).await;
-        let memory_before = world.envoy.used_memory().await as f64;
         let machines_before = machines(&world).await;
         let load = Load::start(&world);
-        for number in 1..=UPDATES {
-            update(&mut dynamic, &world, number).await;
+        // The first half takes memory to what so many roots at once need.
+        let mut memory = Vec::new();
+        for half in [1..=UPDATES / 2, UPDATES / 2 + 1..=UPDATES] {
+            for number in half {
+                update(&mut dynamic, &world, number).await;
+            }
+            settled(&world, 0).await;
+            assert_eq!(machines(&world).await, machines_before);
+            memory.push(world.envoy.used_memory().await as f64);
         }
         let good = load.end().await;
         assert!(good > 10 * UPDATES, "{good}");
-        settled(&world, 0).await;
-        assert_eq!(machines(&world).await, machines_before);
-        let memory = world.envoy.used_memory().await as f64;
-        assert!(
-            memory < memory_before * MEMORY_ALLOWED,
-            "{memory_before} {memory}"
-        );
+        println!("{setting:?}: {memory:?}");
+        assert!(memory[1] < memory[0] * MEMORY_ALLOWED, "{memory:?}");
         // Their slots are free, and so are the queues that belong to these: the next roots take the first ones.
         let injectors = setting.concurrency as usize + 1;
         let (_, roots) = slots(&world);
