@@ -306,3 +306,24 @@ fn a_new_holder_goes_on_where_the_record_ends_and_waits_for_a_call_on_its_way() 
         "for the next heir"
     );
 }
+
+#[test]
+fn a_new_holder_keeps_to_the_pause_and_knows_whether_the_breaker_is_open() {
+    let d = setup(policy());
+    let until = d.now.after(30 * S);
+    for (open, state) in [
+        (true, State::Open { until }),
+        (false, State::BackingOff { until }),
+    ] {
+        let record = AppRecord {
+            trouble: Some(Trouble {
+                errcode: None,
+                retry_at: until,
+                open,
+            }),
+            ..AppRecord::default()
+        };
+        let heir = Machine::adopt(policy(), &record, &at(d.now));
+        assert_eq!((heir.state(), heir.next_wakeup()), (state, until));
+    }
+}
