@@ -322,11 +322,7 @@ impl Machine {
                 };
                 vec![Command::Publish, Command::Report(report)]
             }
-            (State::Open { .. }, _) if !is_settled => {
-                self.settled = generation;
-                vec![Command::Publish]
-            }
-            // A call is on its way or due anyway; its outcome answers those who wait.
+            // A call is on its way or due anyway, and its outcome answers those who wait; or the breaker is open, which let them go.
             _ => Vec::new(),
         }
     }

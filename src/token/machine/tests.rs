@@ -327,3 +327,33 @@ fn a_new_holder_keeps_to_the_pause_and_knows_whether_the_breaker_is_open() {
         assert_eq!((heir.state(), heir.next_wakeup()), (state, until));
     }
 }
+
+#[test]
+fn jitter_takes_half_of_the_lead_at_most() {
+    let mut d = setup(Policy {
+        jitter: 400 * S,
+        ..policy()
+    });
+    d.fetch();
+    d.grant("a", 7200);
+    // The sample is a half.
+    let refresh = d.machine.next_wakeup().since(d.now).as_secs();
+    assert_eq!(refresh, 7200 - 300 + 75 - 1, "rounded down");
+}
+
+#[test]
+fn an_open_breaker_pauses_between_half_and_all_of_the_longest_pause() {
+    let mut d = setup(policy());
+    for failures in 1..=10 {
+        d.fetch();
+        let pause = d.fail(&Failure::Http(500));
+        let is_open = matches!(d.machine.state(), State::Open { .. });
+        assert_eq!(is_open, failures >= 8, "{failures}");
+        let bounds = if is_open {
+            30 * S..=60 * S
+        } else {
+            Duration::ZERO..=60 * S
+        };
+        assert!(bounds.contains(&pause), "{failures}: {pause:?}");
+    }
+}

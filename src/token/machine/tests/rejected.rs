@@ -78,7 +78,7 @@ fn a_token_that_is_rejected_within_the_limit_is_renewed_as_soon_as_the_limit_all
     );
     d.now = d.now.after(40 * S);
     assert_eq!(d.handle(Event::Rejected(Generation(2))), [], "the limit");
-    d.now = d.now.after(11 * S);
+    d.now = d.now.after(10 * S);
     assert_eq!(
         d.handle(Event::Rejected(Generation(2))),
         [Command::Publish, Command::Report(Report::RejectedRefresh)]
@@ -98,5 +98,25 @@ fn a_token_that_is_rejected_within_the_limit_is_renewed_as_soon_as_the_limit_all
         0,
         "twice the interval, as it was in vain"
     );
-    assert_eq!(again(&mut d, 2), 2);
+    assert_eq!(again(&mut d, 1), 2);
+}
+
+#[test]
+fn while_the_breaker_is_open_nobody_waits_for_a_newer_token() {
+    let mut d = setup(Policy {
+        lead: 3600 * S,
+        ..policy()
+    });
+    d.fetch();
+    d.grant("a", 7200);
+    for _ in 0..8 {
+        d.fetch();
+        d.fail(&Failure::Http(500));
+    }
+    assert!(matches!(d.machine.state(), State::Open { .. }));
+    assert!(d.machine.serve(d.now).is_some(), "the old one lives");
+    let mut record = AppRecord::default();
+    d.machine.store(&mut record);
+    assert_eq!(record.settled, Generation(1));
+    assert_eq!(d.handle(Event::Rejected(Generation(1))), []);
 }
