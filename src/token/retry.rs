@@ -196,6 +196,24 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
 
+    #[test]
+    fn a_token_is_young_for_less_than_a_minute() {
+        for (age, interval) in [(59_999, 120 * S), (60_000, 60 * S)] {
+            let mut limit = RejectionLimit::new(60 * S);
+            assert!(limit.admit(Millis(0), false, Millis(age)));
+            assert_eq!(limit.interval, interval, "{age} ms");
+        }
+    }
+
+    #[test]
+    fn a_backoff_has_a_pause_and_a_longest_one() {
+        let backoff = Backoff::try_new(S, 60 * S).unwrap();
+        assert_eq!(backoff.longest(), 60 * S);
+        let problem = |initial, max| Backoff::try_new(initial, max).unwrap_err().to_string();
+        assert_eq!(problem(Duration::ZERO, S), "initial pause is zero");
+        assert_eq!(problem(2 * S, S), "longest pause is below the initial one");
+    }
+
     fn moment(wall: u64) -> Moment {
         Moment {
             now: Millis(0),

@@ -330,7 +330,12 @@ fn a_whole_number_is_one_that_a_double_can_tell_apart() {
 
 #[test]
 fn a_rid_is_what_stands_behind_its_name_up_to_the_next_other_character() {
+    let longest = "a".repeat(64);
+    let with_longest = format!("rid: {longest} and more");
+    let longer = format!("rid: {longest}a");
     for (errmsg, expected) in [
+        (with_longest.as_str(), Some(longest.as_str())),
+        (&longer, None),
         ("rid: 65a1b2c3-0a1b2c3d", Some("65a1b2c3-0a1b2c3d")),
         ("invalid, rid:   abc-1 and more", Some("abc-1")),
         ("rid: a1, rid: b2", Some("b2")),

@@ -3,6 +3,25 @@ use serde_json::Value;
 
 use super::*;
 
+#[test]
+fn the_headers_that_tell_are_picked_out_of_all() {
+    let all: [(&[u8], &[u8]); 6] = [
+        (b":status", b"200"),
+        (b"date", b"today"),
+        (b"content-type", b"text/plain"),
+        (b"content-length", b"90"),
+        (b"content-encoding", b"gzip"),
+        (b"x-content-type", b"other"),
+    ];
+    let head = AnswerHead {
+        status: b"200",
+        content_type: Some(b"text/plain"),
+        content_length: Some(b"90"),
+        content_encoding: Some(b"gzip"),
+    };
+    assert_eq!(AnswerHead::of(all.into_iter()), head);
+}
+
 /// The errcode by which a whole answer, or its first [`LIMIT`] bytes, rejects the token.
 fn rejected(prefix: &[u8]) -> Option<i64> {
     match look(prefix, true) {
