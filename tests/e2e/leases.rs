@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde_json::json;
-use support::wait::until;
+use support::client::Client;
+use support::wait::{until, until_some};
 use support::wechat::FakeWeChat;
 
 use crate::dynamic::Dynamic;
 use crate::remote::CodeServer;
 use crate::settings::{in_each_setting, setting, Placement};
-use crate::world::{app, plan, World, APPID, SOON};
+use crate::world::{app, plan, World, APPID, HOST, SOON};
 
 /// An app that an update brings.
 const LATER: &str = "wxlater0000000000";
@@ -54,7 +55,7 @@ async fn an_app_that_an_update_brings_is_kept_by_an_injector() {
         let fake = FakeWeChat::start(plan.settings.clone()).await;
         let (mut dynamic, setting, config) = Dynamic::of(plan, &fake);
         let envoy = setting.builder(config).start().await;
-        let world = World::new(setting, fake, envoy);
+        let mut world = World::new(setting, fake, envoy);
         world.ready().await;
         world
             .call("/cgi-bin/echo", &[("x-wechat-appid", LATER)])
@@ -63,6 +64,15 @@ async fn an_app_that_an_update_brings_is_kept_by_an_injector() {
         // The refresher's configuration is the bootstrap's: it cannot learn of the app.
         dynamic.document = json!({"apps": [app(APPID), app(LATER)]});
         dynamic.update(&world.envoy).await;
+        // A connection that the old listener took stays with it while it drains.
+        until_some(SOON, "a connection to the new listener", || async {
+            let (client, url) = (Client::new(), world.url("/cgi-bin/echo"));
+            let headers = [("host", HOST), ("x-wechat-appid", LATER)];
+            let answer = client.get_with(&url, &headers).await.unwrap();
+            (answer.errcode() == Some(0)).then_some(())
+        })
+        .await;
+        world.client = Client::new();
         for _ in 0..20 {
             for appid in [APPID, LATER] {
                 let headers = [("x-wechat-appid", appid), ("x-expect-appid", appid)];
