@@ -185,6 +185,8 @@ fn the_verdict_comes_as_early_as_it_can() {
         (r#"{"errcode":40001"#, Sniff::NeedMore),
         (r#"{"errcode":40001,"#, Sniff::Rejected(40001)),
         (r#"{"errcode":"40001""#, Sniff::Rejected(40001)),
+        (r#"{"errcode":{"#, Sniff::No),
+        (r#"{"errcode":["#, Sniff::No),
         (r#"{"a":1}"#, Sniff::No),
     ] {
         assert_eq!(look(prefix.as_bytes(), false), expected, "{prefix}");
