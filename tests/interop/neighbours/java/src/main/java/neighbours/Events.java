@@ -18,6 +18,10 @@ final class Events {
     counters.merge(name, 1L, Long::sum);
   }
 
+  synchronized long counter(String name) {
+    return counters.get(name);
+  }
+
   void ready(Settings settings) {
     emit("ready", Map.of("kind", settings.kind(), "mode", settings.mode()));
   }

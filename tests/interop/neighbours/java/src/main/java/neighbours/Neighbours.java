@@ -46,10 +46,16 @@ public class Neighbours {
   }
 
   private static void beside(Library library, Events events) {
+    long failures = events.counter("token_failures");
     try {
       library.call();
       events.call("beside", 0, null);
     } catch (WxErrorException e) {
+      if (events.counter("token_failures") > failures) {
+        // The token call's own errcode is in its event.
+        events.call("beside", null, "no token");
+        return;
+      }
       // WxJava wraps a connection that failed in an error with its own code -99.
       int errcode = e.getError().getErrorCode();
       events.call("beside", errcode == -99 ? null : (Integer) errcode, errcode == -99 ? "IOException" : null);
