@@ -30,6 +30,8 @@ SECRET = "an-app-secret-for-the-neighbours"
 # WeChat tells whole seconds: 8 of 8.5. So nobody is refused who believes it.
 LIFETIME_MS, TOLD_S = 8500, 8
 SCALE = TOLD_S / 7200
+# What this script writes: as long as the seed does, which renews a key that has less than ten minutes left.
+KEY_LIFE_MS = 6_600_000
 # At most so many neighbours at once: it is about seconds, on two cores.
 AT_ONCE = 3
 
@@ -279,10 +281,10 @@ def check_reader(case, world, number):
     app, redis, fake = appid(number), Redis(world.redis_port, number), world.long
     redis("FLUSHDB")
     key = (case.reader_key or case.key).format(appid=app, secret=SECRET)
-    redis("SET", key, case.encode(fake.token(app)), "PX", 60_000)
+    redis("SET", key, case.encode(fake.token(app)), "PX", KEY_LIFE_MS)
     run = Run(case, world, number, fake, "reader", 5, **({"KEY": key} if case.reader_key else {}))
     run.ready()
-    redis("SET", key, case.encode(fake.token(app)), "PX", 60_000)
+    redis("SET", key, case.encode(fake.token(app)), "PX", KEY_LIFE_MS)
     summary = run.finish(fake)
     expect(summary["failed"] == summary["rejected"] == summary["token_calls"] == 0, f"reader: {summary}")
     calls = [call for call in fake.get("/control/calls?tail=4096") if call["appid"] == app]
@@ -302,7 +304,7 @@ def check_refused(case, world, number):
     if not case.refreshes_when_refused:
         until(lambda: run.count("call", ok=False, errcode=40001) >= 5, "five refused calls")
         key = case.key.format(appid=app, secret=SECRET)
-        redis("SET", key, case.encode(fake.token(app)), "PX", 60_000)
+        redis("SET", key, case.encode(fake.token(app)), "PX", KEY_LIFE_MS)
     good = run.count("call", ok=True, via="beside")
     until(lambda: run.count("call", ok=True, via="beside") > good + 3, "good calls again")
     summary = run.finish(fake)
@@ -336,8 +338,8 @@ def main():
         mesh = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Mesh)
         stack.callback(mesh.shutdown)
         threading.Thread(target=mesh.serve_forever, daemon=True).start()
-        # An overlap above a second: WeChat's 300 s would be a third of one, and expires_in counts whole ones.
-        short = WeChat(stack, folder, "--token-lifetime", f"{LIFETIME_MS}ms", "--overlap", "1500ms")
+        # WeChat's 300 s would be a third of a second: less than expires_in can tell, and less than the 2 s before the end in which WxJava asks.
+        short = WeChat(stack, folder, "--token-lifetime", f"{LIFETIME_MS}ms", "--overlap", "3s")
         world = World(redis_port, mesh.server_address[1], short, WeChat(stack, folder))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             results = list(pool.map(lambda item: check(item[1], world, item[0]), cases))
