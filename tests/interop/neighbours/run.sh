@@ -10,9 +10,10 @@ case ${1-} in
         ;;
     silenceper) exec "$built/go/neighbour" ;;
     wechatpy) exec "$built/python/bin/python" "$built/python/neighbour.py" ;;
+    wechatpy-2) PYTHONPATH=$built/python/wechatpy-2 exec "$built/python/bin/python" "$built/python/neighbour.py" ;;
     easywechat) exec node "$built/node/neighbour.js" ;;
     *)
-        echo "run.sh: one of seed wxjava-redis wxjava-redisson silenceper wechatpy easywechat" >&2
+        echo "run.sh: one of seed wxjava-redis wxjava-redisson silenceper wechatpy wechatpy-2 easywechat" >&2
         exit 2
         ;;
 esac

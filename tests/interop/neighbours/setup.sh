@@ -45,9 +45,11 @@ build_go() {
 
 build_python() {
     need python3 "run 'sudo apt-get install python3 python3-venv'"
+    local install=(-m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes)
     python3 -m venv "$out/python" &&
-        "$out/python/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
-            -r python/requirements.txt &&
+        "$out/python/bin/python" "${install[@]}" -r python/requirements.txt &&
+        # In a folder of its own, which run.sh puts before the other one.
+        "$out/python/bin/python" "${install[@]}" --target "$out/python/wechatpy-2" -r python/wechatpy-2.txt &&
         cp python/neighbour.py "$out/python/"
 }
 

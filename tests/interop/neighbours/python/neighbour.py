@@ -1,4 +1,4 @@
-"""A neighbour that keeps its token with wechatpy and that library's RedisStorage."""
+"""A neighbour that keeps its token with wechatpy, 1 or 2, and that library's RedisStorage."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import urllib.parse
 
 import redis
 import requests
+import wechatpy
 import wechatpy.client.base
 from requests.adapters import HTTPAdapter
 from wechatpy import WeChatClient
@@ -123,14 +124,17 @@ def through_the_mesh(mesh, number, events):
 def main():
     host, port = env("REDIS", "127.0.0.1:6379").rsplit(":", 1)
     scale, mode, mesh = float(env("LIFE_SCALE", "1")), env("MODE", "own"), env("MESH", "")
+    kind = "wechatpy-2" if wechatpy.__version__.startswith("2.") else "wechatpy"
     store = redis.Redis(host, int(port), int(env("REDIS_DB", "0")))
     if scale != 1:
+        if kind == "wechatpy-2":
+            raise SystemExit("NEIGHBOUR_LIFE_SCALE: wechatpy 2 shares its deadline in Redis, so its clock must be the real one")
         store = ScaledRedis(store, scale)
         # The library compares its own deadline with this clock; it is the only thing that it takes from `time`.
         start = time.time()
         clock = types.SimpleNamespace(time=lambda: start + (time.time() - start) / scale)
         wechatpy.client.base.time = clock
-    events = Events("wechatpy", mode)
+    events = Events(kind, mode)
     # A reader has no valid secret, so every token that it uses was written by somebody else.
     secret = "no-secret" if mode == "reader" else env("SECRET")
     client = WeChatClient(env("APPID"), secret, session=RedisStorage(store, env("PREFIX", "wechatpy")))

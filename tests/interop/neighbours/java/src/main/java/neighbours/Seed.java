@@ -36,6 +36,8 @@ final class Seed implements Library {
       }
     };
     this.mp = Library.mp(settings, config, wire);
+    // Always the classic endpoint: a key of 110 minutes is only right for a token that was just made.
+    config.useStableAccessToken(false);
   }
 
   @Override
@@ -82,7 +84,7 @@ final class Seed implements Library {
       if (!locked) {
         throw new IllegalStateException("the lock is held by somebody else");
       }
-      // Expired, then asked without force: with force, WxJava would ask the stable endpoint for a forced refresh.
+      // WxJava asks only when its own copy is expired.
       config.expireAccessToken();
       token = mp.getAccessToken();
       redis.opsForValue().set(key, token, settings.scaledMs(LIFE_S), TimeUnit.MILLISECONDS);
