@@ -152,8 +152,8 @@ def main():
             # The token call's own errcode is in its event.
             no_token = events.counters["token_failures"] > failures
             events.call("beside", *((None, "no token") if no_token else (error.errcode,)))
-        except (requests.RequestException, redis.RedisError, RecursionError, ValueError) as error:
-            # ValueError: what the key holds is not JSON.
+        except (requests.RequestException, redis.RedisError, RecursionError, ValueError, TypeError) as error:
+            # The last two: what the keys hold is not JSON, or not of the expected type.
             events.call("beside", None, type(error).__name__)
         if mesh:
             through_the_mesh(mesh, number, events)
