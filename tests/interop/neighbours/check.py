@@ -47,7 +47,7 @@ def quoted(token):
 
 
 def kryo(token):
-    """Kryo 5's class id of String, then the length plus one as a number with a flag in its first byte, then the text."""
+    """Kryo 5's class id of String, then the length plus one as a number with a flag in its first byte, then the text. For 63 characters or more."""
     length = len(token) + 1
     return bytes([3, 0xC0 | length & 0x3F, length >> 6]) + token.encode()
 
