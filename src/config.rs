@@ -10,9 +10,11 @@ mod fields;
 mod node;
 mod protobuf;
 mod raw;
+mod redis;
 mod rules;
 #[cfg(feature = "schema")]
 pub mod schema;
+mod secrets;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +25,7 @@ pub(crate) use self::node::quoted;
 use self::raw::RawConfig;
 use crate::json::Node;
 use crate::secret::Secret;
+use crate::store::wire::Login;
 
 /// Longest document in bytes; 1,000 apps with everything set need half of it.
 pub const MAX_DOCUMENT: usize = 1 << 20;
@@ -55,6 +58,8 @@ pub struct Config {
     pub wait: Wait,
     /// Look for rejected tokens in answers.
     pub watch: bool,
+    /// The store that all Envoys share, if there is one.
+    pub redis: Option<Redis>,
     /// Apps left out under `on_bad_app: skip`, with what was wrong; the caller logs them.
     pub skipped: Vec<ConfigError>,
 }
@@ -183,6 +188,33 @@ pub enum Hosts {
     Any,
     /// Lower-case names, some with `:port`. A name without a port matches every port.
     Names(Vec<String>),
+}
+
+/// Redis as the store that all Envoys share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// The cluster of the listener that hands bytes on to Redis.
+    pub cluster: String,
+    /// Who we are to Redis.
+    pub login: Login,
+    /// Time allowed for one step.
+    pub timeout: Duration,
+    /// What our own keys begin with.
+    pub key_prefix: String,
+    /// What happens while Redis is silent.
+    pub when_down: WhenDown,
+}
+
+/// What happens to a refresh that is due while Redis is silent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema, serde::Serialize))]
+pub enum WhenDown {
+    /// A token of `stable_token`, which ends nobody else's.
+    #[default]
+    Stable,
+    /// None is made: the old one serves while it lives.
+    Hold,
 }
 
 /// Bounds for requests that wait for a token, per worker.

@@ -14,6 +14,7 @@
 //!
 //! - [`config`]: the document, parsed strictly; [`secret`], [`time`]: newtypes
 //! - [`token`]: the life cycle of a token; [`lease`]: who may renew it
+//! - [`store`]: Redis, where all Envoys agree; [`resp`]: its protocol; [`keeper`]: life cycle and store together
 //! - [`wechat`]: token calls and replies, errcodes, the look at an answer
 //! - [`route`]: which requests are ours; [`rewrite`]: the token in the path; [`reply`]: our own replies
 //! - [`waiters`]: requests that wait; [`record`], [`message`], [`wire`]: what virtual machines exchange
@@ -24,13 +25,16 @@
 pub mod config;
 pub mod host;
 mod json;
+pub mod keeper;
 pub mod lease;
 pub mod message;
 pub mod record;
 pub mod reply;
+pub mod resp;
 pub mod rewrite;
 pub mod route;
 pub mod secret;
+pub mod store;
 pub mod time;
 pub mod token;
 pub mod waiters;

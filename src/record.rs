@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use crate::secret::Secret;
+use crate::store::Version;
 use crate::time::{millis, Millis};
 use crate::token::{Generation, Spent, Token, Trouble};
 use crate::wire::{Reader, Writer};
@@ -77,6 +78,8 @@ pub struct AppRecord {
     pub rejected_not_before: Millis,
     /// Calls made today at the endpoint whose calls are counted, the one that may be on its way included.
     pub spent: Spent,
+    /// The newest version known of the store that all Envoys share; 0 without one.
+    pub version: Version,
 }
 
 /// The owner of a slot and its last sign of life.
@@ -117,6 +120,7 @@ impl AppRecord {
         w.u64(self.spent.day);
         w.u64(self.spent.since.0);
         w.u32(self.spent.calls);
+        w.u64(self.version.0);
         w.finish()
     }
 
@@ -160,6 +164,7 @@ impl AppRecord {
                 since: Millis(r.u64()?),
                 calls: r.u32()?,
             },
+            version: Version(r.u64()?),
         };
         r.finish()?;
         Some(record)
@@ -228,7 +233,7 @@ mod tests {
 
     fn records() -> impl Strategy<Value = AppRecord> {
         (
-            any::<[u64; 9]>(),
+            any::<[u64; 10]>(),
             any::<[u32; 2]>(),
             any::<bool>(),
             option::of(tokens()),
@@ -253,6 +258,7 @@ mod tests {
                     since: Millis(n[8]),
                     calls,
                 },
+                version: Version(n[9]),
             })
     }
 

@@ -7,6 +7,7 @@
 //! |---|---|---|
 //! | `Empty` | no | `Timer` -> `Refreshing` |
 //! | `Fresh` | yes | refresh time reached, or `Rejected` for the current generation -> `Refreshing` |
+//! | any | | `Adopted`, a token from the shared store -> `Fresh` |
 //! | `Refreshing` | the old one while it lives | `Granted` -> `Fresh`; transient failure -> `BackingOff`; fatal -> `Open` |
 //! | `BackingOff` | the old one while it lives | timer -> `Refreshing`; too many failures -> `Open` |
 //! | `Open` (breaker) | the old one while it lives | timer, by errcode -> `Refreshing` as a single trial |
@@ -91,6 +92,14 @@ pub struct Moment {
 pub struct Sample(pub u64);
 
 impl Sample {
+    /// Another random number from the same one, for the `n`-th use of a moment's luck (the finalizer of SplitMix64).
+    pub fn derive(self, n: u64) -> Sample {
+        let mut z = self.0.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        Sample(z ^ (z >> 31))
+    }
+
     /// A part of `span`, uniform over `0..span`.
     pub fn part_of(self, span: Duration) -> Duration {
         let part = (u128::from(millis(span)) * u128::from(self.0)) >> 64;
@@ -103,6 +112,17 @@ impl Sample {
 pub enum Event<'a> {
     /// A call may be made now: something to do if [`Machine::next_wakeup`] is reached, nothing otherwise.
     Timer,
+    /// The same while the shared store is silent: the call goes to the stable endpoint, which needs nobody's consent.
+    Detour,
+    /// The shared store is silent, and no call may be made without it.
+    Withheld,
+    /// Another Envoy, or a neighbour, has put a token into the shared store.
+    Adopted {
+        /// The token.
+        token: Token,
+        /// WeChat may have ended it already: a call of ours was on its way beside the one that brought it.
+        is_doubtful: bool,
+    },
     /// A [`Command::Fetch`] could not be sent (cluster not there yet); no reply will come, and WeChat saw nothing.
     NotSent,
     /// WeChat handed out a token that lives `expires_in` from the dispatch of the call.
@@ -136,6 +156,8 @@ pub struct Attempt {
     pub secret: usize,
     /// Index into the upstreams.
     pub upstream: usize,
+    /// The stable endpoint, whichever is configured.
+    pub detour: bool,
 }
 
 /// How a refresh ended or why it was not made: one log line and one count each.
@@ -155,6 +177,14 @@ pub enum Report {
     RejectedLimited,
     /// The daily budget of the classic endpoint is used up.
     BudgetSpent,
+    /// A token from the shared store.
+    Adopted,
+    /// The shared store is silent, so no call is made.
+    Withheld,
+    /// The shared store does not answer, or not as it should.
+    StoreLost,
+    /// The shared store answers again.
+    StoreBack,
 }
 
 #[cfg(test)]

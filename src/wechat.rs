@@ -188,6 +188,11 @@ pub fn parse_token_reply(http_status: u16, body: &[u8]) -> Result<Grant, Failure
     grant(&reply).map_err(Failure::Unreadable)
 }
 
+/// Whether a text may be a token: 1 to 512 visible ASCII characters.
+pub fn is_token(text: &str) -> bool {
+    (1..=LONGEST_TOKEN).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 fn parse(body: &[u8]) -> Result<Node, &'static str> {
     if body.len() > LONGEST_BODY {
         return Err("body over 64 KiB");
@@ -240,7 +245,7 @@ fn grant(reply: &Node) -> Result<Grant, &'static str> {
         None => return Err("no access_token"),
         Some(token) => token.as_text().ok_or("access_token is not a string")?,
     };
-    if !(1..=LONGEST_TOKEN).contains(&token.len()) || !token.bytes().all(|b| b.is_ascii_graphic()) {
+    if !is_token(token) {
         return Err("access_token is not 1 to 512 visible characters");
     }
     let seconds = reply

@@ -17,6 +17,8 @@ mod structs;
 mod wrong;
 #[path = "config/wrong_documents.rs"]
 mod wrong_documents;
+#[path = "config/wrong_redis.rs"]
+mod wrong_redis;
 #[path = "config/wrong_values.rs"]
 mod wrong_values;
 

@@ -40,12 +40,18 @@ mod leases;
 mod load;
 #[path = "e2e/many_apps.rs"]
 mod many_apps;
+#[path = "e2e/mesh.rs"]
+mod mesh;
 #[path = "e2e/odd_targets.rs"]
 mod odd_targets;
 #[path = "e2e/older.rs"]
 mod older;
 #[path = "e2e/protocols.rs"]
 mod protocols;
+#[path = "e2e/redis.rs"]
+mod redis;
+#[path = "e2e/redis_trouble.rs"]
+mod redis_trouble;
 #[path = "e2e/refused.rs"]
 mod refused;
 #[path = "e2e/rejected.rs"]

@@ -99,6 +99,29 @@ fn every_file_is_taken_by_the_real_envoys() {
 }
 
 #[test]
+fn the_fragment_for_redis_goes_with_the_file_that_it_is_for() {
+    for version in VERSIONS {
+        let mut config = Config::load("envoy/envoy.yaml");
+        config.wasm_file(&path("dist/wechat-token.wasm"));
+        config.let_env("REDIS_PASSWORD");
+        // As the head of the fragment says.
+        let redis = serde_json::json!({"password": {"env": "REDIS_PASSWORD"}});
+        config.each_plugin(|_, document| document["redis"] = redis.clone());
+        let fragment = read("envoy/redis.yaml");
+        let ended = Envoy::builder(version)
+            .config(config)
+            .arg("--config-yaml")
+            .arg(&fragment)
+            .env("WECHAT_SECRET", "a-secret")
+            .env("REDIS_PASSWORD", "a-password")
+            .validate();
+        let log = &ended.log;
+        assert!(ended.status.success(), "{version}:\n{log}");
+        assert!(!log.contains("eprecat"), "{version}:\n{log}");
+    }
+}
+
+#[test]
 fn the_compose_file_starts_what_the_demo_file_names() {
     let compose: Value =
         serde_norway::from_str(&read("envoy/docker-compose.yaml")).expect("YAML that is also JSON");

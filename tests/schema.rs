@@ -10,6 +10,8 @@ mod good_documents;
 mod table;
 #[path = "config/wrong_documents.rs"]
 mod wrong_documents;
+#[path = "config/wrong_redis.rs"]
+mod wrong_redis;
 #[path = "config/wrong_values.rs"]
 mod wrong_values;
 
@@ -78,7 +80,9 @@ fn the_defaults_of_the_schema_are_those_of_the_parser() {
     let schema = schema::json_schema();
     let mut written = defaults(&schema, &schema);
     assert_eq!(written["refresh"]["backoff"]["max"], "60s", "{written}");
-    let minimal = good_documents::minimal();
+    let mut minimal = good_documents::minimal();
+    // There is no store by default; an empty block is one with every default.
+    minimal["redis"] = json!({});
     written["apps"] = minimal["apps"].clone();
     assert_eq!(parsed(&written), parsed(&minimal), "{written}");
 
@@ -211,6 +215,8 @@ fn defaults(schema: &Value, object: &Value) -> Value {
         .filter_map(|(name, field)| {
             let nested = table::resolved(schema, field);
             let default = match &field["default"] {
+                // What must have a property has no default.
+                Value::Null if nested["minProperties"].is_number() => return None,
                 Value::Null if nested["properties"].is_object() => defaults(schema, nested),
                 Value::Null => return None,
                 default => default.clone(),
@@ -253,12 +259,13 @@ fn updating() -> bool {
 const UPDATE: &str = "UPDATE_SCHEMA=1 cargo test --features schema --test schema";
 
 /// Messages about rules between fields, and about the environment.
-const BEYOND_A_SCHEMA: [&str; 7] = [
+const BEYOND_A_SCHEMA: [&str; 8] = [
     "the environment variable",
     "already; allowed: each",
     "is not in apps",
-    "needs sole_refresher",
+    "needs redis or sole_refresher",
     "is above max",
     "a status with action fail only",
     "\"*\" is not alone",
+    "is given without password",
 ];

@@ -131,10 +131,12 @@ want() {
         test)
             need_build
             need_envoy "${ENVOY_TEST[@]}"
+            need_package redis-server redis-server
             ;;
         matrix)
             need_build
             need_envoy "${ENVOY_ALL[@]}"
+            need_package redis-server redis-server
             ;;
         soak)
             need_build

@@ -3,23 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use super::fields::{check_length, check_text, span_text, Several, Text};
+use super::fields::{span_text, Several, Text};
 use super::node::{quoted, Later};
 use super::raw::{
     Action, BackoffInitial, BackoffMax, DailyBudget, Jitter, Lead, OnBadApp, RawApp, RawConfig,
-    RawOnUnavailable, RawRefresh, RawSecret, RawUpstream, RejectedInterval, Status, API_HOST,
-    DEFAULT_CLUSTER, MAX_SECRETS,
+    RawOnUnavailable, RawRefresh, RawUpstream, RejectedInterval, Status, API_HOST, DEFAULT_CLUSTER,
 };
-use super::rules::{AppSecret, Appid, Host};
+use super::redis::redis;
+use super::rules::{Appid, Host};
+use super::secrets::{secrets, Env, SECRET_FORM};
 use super::{
     App, CallerToken, Config, ConfigError, Hosts, OnUnavailable, Refresh, Role, TokenApi, Upstream,
     Wait,
 };
-use crate::secret::Secret;
 use crate::time::millis;
-
-/// Looks an environment variable up.
-type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Checks a whole document.
 pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config, ConfigError> {
@@ -36,8 +33,12 @@ pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config,
     let hosts =
         hosts(raw.weixin.hosts).map_err(|error| error.in_field("hosts").in_field("weixin"))?;
     let listed = raw.apps.into_vec();
+    let redis = raw
+        .redis
+        .map(|raw| redis(raw, env).map_err(|error| error.in_field("redis")))
+        .transpose()?;
     let apps = Apps::read(&listed, raw.on_bad_app, |app| {
-        check_app(app, &defaults, env, role)
+        check_app(app, &defaults, redis.is_some(), env, role)
     })?;
     let default_app = default_app(raw.default_app, listed.len(), &apps)?;
     Ok(Config {
@@ -51,6 +52,7 @@ pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config,
             max_requests: usize::try_from(raw.wait.max_requests.number()).unwrap_or(usize::MAX),
         },
         watch: raw.watch,
+        redis,
         apps: apps.kept,
         skipped: apps.skipped,
     })
@@ -138,12 +140,13 @@ fn taken(field: &str, value: &str, other: usize) -> ConfigError {
 fn check_app(
     raw: RawApp,
     defaults: &AppDefaults,
+    is_shared: bool,
     env: Env<'_>,
     role: Role,
 ) -> Result<App, ConfigError> {
-    if raw.token_api == TokenApi::Classic && !raw.sole_refresher {
-        let problem = "\"classic\" needs sole_refresher: true, because each call of that endpoint ends the token \
-                       that another refresher holds; allowed: stable, or classic with sole_refresher: true";
+    if raw.token_api == TokenApi::Classic && !raw.sole_refresher && !is_shared {
+        let problem = "\"classic\" needs redis or sole_refresher: true, because each call of that endpoint ends the token \
+                       that another refresher holds; allowed: stable, or classic with one of them";
         return Err(ConfigError::new("token_api", problem.to_owned()));
     }
     let secrets = match raw.secret {
@@ -166,72 +169,6 @@ fn check_app(
         refresh: refresh(&raw.refresh, &defaults.refresh)
             .map_err(|error| error.in_field("refresh"))?,
     })
-}
-
-/// One secret, or a list of them. An error never repeats what stands there: whoever gets the form wrong has most likely
-/// put the secret where its key should be.
-fn secrets(raw: &Later<RawSecret>, env: Env<'_>) -> Result<Vec<Secret>, ConfigError> {
-    let listed = raw.node().is_list();
-    let raw = raw.read_list().map_err(without_secret)?;
-    check_length(raw.len(), 1, MAX_SECRETS).map_err(|problem| ConfigError::new("", problem))?;
-    raw.into_iter()
-        .enumerate()
-        .map(|(index, raw)| {
-            secret(raw, env).map_err(|error| match listed {
-                true => error.in_item(index),
-                false => error,
-            })
-        })
-        .collect()
-}
-
-/// Replaces an error about a key that is not known by one that does not name the key.
-fn without_secret(error: ConfigError) -> ConfigError {
-    let (item, key) = match error.field.split_once('.') {
-        Some((item, key)) if item.starts_with('[') => (item, key),
-        _ if error.field.starts_with('[') => (error.field.as_str(), ""),
-        _ => ("", error.field.as_str()),
-    };
-    match key {
-        "env" | "value" => error,
-        "" => {
-            let problem = match error.problem.strip_suffix(OBJECT_FORM) {
-                Some(found) => [found, SECRET_FORM].concat(),
-                None => error.problem,
-            };
-            ConfigError::new(item, problem)
-        }
-        _ => ConfigError::new(
-            item,
-            format!("has a field that is not known (not shown); allowed: {SECRET_FORM}"),
-        ),
-    }
-}
-
-fn secret(raw: RawSecret, env: Env<'_>) -> Result<Secret, ConfigError> {
-    match (raw.env, raw.value) {
-        (None, Some(value)) => Ok(Secret::new(value.into_string())),
-        (Some(name), None) => {
-            secret_of_env(name.as_str(), env).map_err(|problem| ConfigError::new("env", problem))
-        }
-        (env, _) => {
-            let number = if env.is_some() { "both" } else { "neither" };
-            let problem = format!("has {number} of env and value; allowed: {SECRET_FORM}");
-            Err(ConfigError::new("", problem))
-        }
-    }
-}
-
-fn secret_of_env(name: &str, env: Env<'_>) -> Result<Secret, String> {
-    let Some(value) = env(name) else {
-        return Err(format!(
-            "the environment variable {name} is not there; \
-             it must be in vm_config.environment_variables.host_env_keys and set on the host"
-        ));
-    };
-    check_text::<AppSecret>(&value)
-        .map_err(|problem| format!("in the environment variable {name} {problem}"))?;
-    Ok(Secret::new(value))
 }
 
 /// The place in the kept apps of the one for requests that name none.
@@ -373,8 +310,3 @@ fn texts<R, const MIN: usize, const MAX: usize>(
         .map(Text::into_string)
         .collect()
 }
-
-/// What a secret looks like.
-const SECRET_FORM: &str = "{env: NAME} or {value: …}, or a list of them";
-/// What `node.rs` says of an object with these two fields.
-const OBJECT_FORM: &str = "an object of env, value";

@@ -8,8 +8,9 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
-use super::fields::{Count, Several, Span, Text, TextVisitor};
+use super::fields::{Count, Rule, Several, Span, Text, TextVisitor};
 use super::node::Later;
+use super::redis::RawRedis;
 use super::rules::{AppSecret, Appid, Authority, Cluster, EnvName, ExactPath, Host, Name};
 use super::{CallerToken, TokenApi};
 
@@ -51,9 +52,8 @@ pub(crate) struct RawConfig {
     /// and the log says so.
     #[serde(default)]
     pub(crate) on_bad_app: OnBadApp,
-    /// Reserved and not built yet: tokens live in the shared data of one Envoy.
-    #[allow(dead_code)] // refused whenever it is there
-    pub(crate) redis: Option<Reserved>,
+    /// Redis, where all Envoys agree on one token per app. Without it each Envoy keeps its own.
+    pub(crate) redis: Option<RawRedis>,
 }
 
 /// One WeChat app.
@@ -73,14 +73,14 @@ pub(crate) struct RawApp {
     /// injector without it cannot take a refresher's place.
     #[cfg_attr(
         feature = "schema",
-        schemars(with = "Option<super::schema::OneOrList<RawSecret, MAX_SECRETS>>")
+        schemars(with = "Option<super::schema::OneOrList<RawSecret<AppSecret>, MAX_SECRETS>>")
     )]
-    pub(crate) secret: Option<Later<RawSecret>>,
+    pub(crate) secret: Option<Later<RawSecret<AppSecret>>>,
     /// Which endpoint hands out its tokens: `stable_token`, where any number of callers share one token, or the older
     /// `token`, where each call ends the token before.
     #[serde(default)]
     pub(crate) token_api: TokenApi,
-    /// Says that nothing else calls the classic endpoint for this app; `classic` is refused without it.
+    /// Says that nothing else calls the classic endpoint for this app; without `redis`, `classic` is refused without it.
     #[serde(default)]
     pub(crate) sole_refresher: bool,
     /// Who may use the app; everything but `any` is reserved and not built yet.
@@ -99,14 +99,15 @@ pub(crate) struct RawApp {
 
 /// A secret: from the environment or in place, exactly one of them.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, bound = "R: Rule")]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(bound = "R: Rule"))]
 #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1, "maxProperties" = 1)))]
-pub(crate) struct RawSecret {
+pub(crate) struct RawSecret<R> {
     /// Name of an environment variable of Envoy that holds it; must also be in `vm_config.environment_variables.host_env_keys`.
     pub(crate) env: Option<Text<EnvName>>,
     /// The secret itself. Envoy's `/config_dump` shows it: prefer `env`.
-    pub(crate) value: Option<Text<AppSecret>>,
+    pub(crate) value: Option<Text<R>>,
 }
 
 /// Where WeChat is.

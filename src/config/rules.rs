@@ -63,6 +63,20 @@ impl Rule for AppSecret {
     }
 }
 
+/// A user or password of Redis.
+pub(crate) struct RedisWord;
+
+impl Rule for RedisWord {
+    const ALLOWED: &'static str = "1 to 512 visible ASCII characters without a space or line end";
+    #[cfg(feature = "schema")]
+    const PATTERN: &'static str = "^[!-~]{1,512}$";
+    const HIDDEN: bool = true;
+
+    fn fault(text: &str) -> Option<&'static str> {
+        (!is_visible(text) || text.len() > 512).then_some("does not fit")
+    }
+}
+
 /// A cluster of Envoy; Istio's names hold `|`.
 pub(crate) struct Cluster;
 
@@ -132,6 +146,22 @@ impl Rule for ExactPath {
         ]
         .into_iter()
         .find_map(|(c, fault)| text.contains(c).then_some(fault))
+    }
+}
+
+/// What our own keys in Redis begin with. Braces would be another hash tag than ours.
+pub(crate) struct KeyPrefix;
+
+impl Rule for KeyPrefix {
+    const ALLOWED: &'static str = "1 to 128 visible ASCII characters without '{' and '}'";
+    #[cfg(feature = "schema")]
+    const PATTERN: &'static str = "^[!-z|~]{1,128}$";
+
+    fn fault(text: &str) -> Option<&'static str> {
+        if text.contains(['{', '}']) {
+            return Some("has a brace");
+        }
+        (!is_visible(text) || text.len() > 128).then_some("is not the beginning of a key")
     }
 }
 
@@ -224,6 +254,11 @@ mod tests {
             &["1A", "A-B", "A B", &x(129), &secret],
         );
         check::<AppSecret>(&["!~", &x(256)], &["a b", "a\n", "\u{e9}", &x(257)]);
+        check::<RedisWord>(&["!~", &x(512)], &["a b", "a\n", "\u{e9}", &x(513)]);
+        check::<KeyPrefix>(
+            &["wechat-token:", "|~z", &x(128)],
+            &["a{", "}a", "a b", "\u{e9}", &x(129)],
+        );
         check::<Cluster>(&["a|b", &x(256)], &["a b", "\u{e9}", &x(257)]);
         check::<ExactPath>(
             &["/", &format!("/{}", x(1023))],

@@ -38,10 +38,12 @@ pub fn rules() -> Vec<RuleCheck> {
         rule::<rules::Name>("name"),
         rule::<rules::EnvName>("env"),
         rule::<rules::AppSecret>("secret"),
+        rule::<rules::RedisWord>("redis word"),
         rule::<rules::Cluster>("cluster"),
         rule::<rules::Authority>("authority"),
         rule::<rules::Host>("host"),
         rule::<rules::ExactPath>("path"),
+        rule::<rules::KeyPrefix>("key_prefix"),
     ]
 }
 

@@ -1,29 +1,30 @@
 //! The refresher: keeps the tokens of all apps whose lease it holds.
 //!
-//! It drives one [`Machine`] per app: carries out its commands, writes its record under the lease, and tells the
+//! It drives one [`Keeper`] per app: carries out its commands, writes its record under the lease, and tells the
 //! workers. The singleton's root has one (primary), and so has every injector's root that knows the secrets (standby).
 
 mod calls;
 mod lease;
 mod patrol;
 mod report;
+mod steps;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use self::calls::Fetch;
+use self::calls::{Call, Fetch};
 use self::patrol::Patrol;
 use crate::config::Config;
 use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
 use crate::host::Host;
+use crate::keeper::{Command, Event, Keeper};
 use crate::time::Millis;
-use crate::token::{Command, Event, Generation, Machine, Moment, Sample};
-use crate::wechat::Failure;
+use crate::token::{self, Generation, Moment, Sample};
 
-/// Token calls on their way at once: 1,000 apps must not become 1,000 connections.
+/// Calls on their way at once, to WeChat and to Redis: 1,000 apps must not become 1,000 connections.
 const MOST_CALLS: usize = 32;
 
 /// The apps whose tokens this root keeps, or would keep.
@@ -34,13 +35,13 @@ pub struct Refresher {
     kept: Vec<Option<Box<Kept>>>,
     /// When each kept app is due; `Millis(0)` for those that somebody waits for.
     schedule: BTreeSet<(Millis, usize)>,
-    /// Calls on their way, with the index of the app.
-    calls: Vec<(u32, usize)>,
+    /// Calls on their way.
+    calls: Vec<Call>,
     patrol: Patrol,
 }
 
 struct Kept {
-    machine: Machine,
+    keeper: Keeper,
     term: u64,
     due: Millis,
     generation: Generation,
@@ -86,7 +87,7 @@ impl Refresher {
         let now = host.now();
         if let Some(app) = self.index.get(appid).copied() {
             if let Some(kept) = of_app(&mut self.kept, app) {
-                if !kept.machine.is_refreshing() && kept.machine.next_wakeup() <= now {
+                if !kept.keeper.is_busy() && kept.keeper.next_wakeup() <= now {
                     self.schedule.remove(&(kept.due, app));
                     kept.due = Millis(0);
                     self.schedule.insert((Millis(0), app));
@@ -106,7 +107,8 @@ impl Refresher {
         generation: Generation,
     ) {
         if let Some(app) = self.index.get(appid).copied() {
-            self.drive(host, slot, metrics, app, Event::Rejected(generation), None);
+            let event = Event::Token(token::Event::Rejected(generation));
+            self.drive(host, slot, metrics, app, event, "");
         }
         self.start_due(host, slot, metrics);
     }
@@ -129,14 +131,14 @@ impl Refresher {
                 // An app that is due while its call is on its way gets no answer any more: that call is lost.
                 let kept = &self.kept;
                 self.calls.retain(
-                    |(_, app)| matches!(kept.get(*app), Some(Some(kept)) if kept.due > now),
+                    |call| matches!(kept.get(call.app), Some(Some(kept)) if kept.due > now),
                 );
                 if self.calls.len() >= MOST_CALLS {
                     return;
                 }
             }
-            self.calls.retain(|(_, called)| *called != app);
-            self.drive(host, slot, metrics, app, Event::Timer, None);
+            self.calls.retain(|call| call.app != app);
+            self.drive(host, slot, metrics, app, Event::Timer, "");
             // Whatever happened, the app must not stay at the front unchanged.
             if self.schedule.first() == Some(&(due, app)) {
                 return;
@@ -144,7 +146,7 @@ impl Refresher {
         }
     }
 
-    /// Hands an event to an app's machine and carries out what it says.
+    /// Hands an event to an app's keeper and carries out what it says; `why` is what the log says of a failure.
     fn drive<H: Host>(
         &mut self,
         host: &H,
@@ -152,7 +154,7 @@ impl Refresher {
         metrics: &mut Metrics,
         app: usize,
         event: Event<'_>,
-        failure: Option<&Failure>,
+        why: &str,
     ) {
         let config = Rc::clone(&self.config);
         let Some(entry) = config.apps.get(app) else {
@@ -161,22 +163,30 @@ impl Refresher {
         let Some(kept) = of_app(&mut self.kept, app) else {
             return;
         };
-        let commands = kept.machine.handle(event, &moment(host));
+        let commands = kept.keeper.handle(event, &moment(host));
         for command in commands {
             match command {
-                Command::Publish => {
-                    if !self.publish(host, slot, app, entry) {
+                Command::Publish | Command::Save => {
+                    if !self.save(host, slot, app, entry, command == Command::Publish) {
                         return;
                     }
                 }
                 Command::Report(report) => {
-                    self.report(metrics, app, entry, report, failure, host.now())
+                    self.report(metrics, app, entry, report, why, host.now())
+                }
+                Command::Ask(step) => {
+                    if let Err(problem) = self.ask(host, app, entry, &step) {
+                        let why = problem.to_string();
+                        let event = Event::Answered(Err(problem));
+                        self.drive(host, slot, metrics, app, event, &why);
+                    }
                 }
                 Command::Fetch(attempt) => match self.fetch(host, slot, app, entry, attempt) {
                     Ok(()) => {}
                     Err(Fetch::LeaseLost) => return self.drop_app(app),
                     Err(Fetch::NotSent) => {
-                        self.drive(host, slot, metrics, app, Event::NotSent, None);
+                        let event = Event::Token(token::Event::NotSent);
+                        self.drive(host, slot, metrics, app, event, "");
                     }
                 },
             }
@@ -196,7 +206,7 @@ impl Refresher {
 
     fn reschedule(&mut self, app: usize) {
         if let Some(kept) = of_app(&mut self.kept, app) {
-            let due = kept.machine.next_wakeup();
+            let due = kept.keeper.next_wakeup();
             self.schedule.remove(&(kept.due, app));
             kept.due = due;
             self.schedule.insert((due, app));

@@ -48,6 +48,7 @@ fn config(apps: Vec<App>, default_app: Option<usize>, hosts: &[&str]) -> Config 
             max_requests: 1024,
         },
         watch: true,
+        redis: None,
         skipped: Vec::new(),
     }
 }

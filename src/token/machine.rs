@@ -120,7 +120,12 @@ impl Machine {
     /// Takes an event and says what is to be done.
     pub fn handle(&mut self, event: Event<'_>, moment: &Moment) -> Vec<Command> {
         match event {
-            Event::Timer => self.handle_timer(moment),
+            Event::Timer => self.handle_timer(moment, false),
+            Event::Detour => self.handle_timer(moment, true),
+            Event::Withheld => self.handle_withheld(moment),
+            Event::Adopted { token, is_doubtful } => {
+                self.handle_adopted(token, is_doubtful, moment)
+            }
             Event::NotSent => self.handle_not_sent(moment),
             Event::Granted { token, expires_in } => self.handle_granted(token, expires_in, moment),
             Event::Failed(failure) => self.handle_failed(failure, moment),
@@ -179,18 +184,20 @@ impl Machine {
         record.spent = self.budget.spent();
     }
 
-    fn handle_timer(&mut self, moment: &Moment) -> Vec<Command> {
+    fn handle_timer(&mut self, moment: &Moment, detour: bool) -> Vec<Command> {
         if moment.now < self.next_wakeup() {
             return Vec::new();
         }
         if self.is_refreshing() {
             return self.handle_failed(&Failure::Unreachable("the reply never came"), moment);
         }
-        if !self.budget.spend(moment) {
+        // Only the classic endpoint's calls are counted.
+        if !detour && !self.budget.spend(moment) {
             self.open(self.budget.renewed_at(moment), None);
             return vec![Command::Publish, Command::Report(Report::BudgetSpent)];
         }
         self.state = State::Refreshing { since: moment.now };
+        self.attempt.detour = detour;
         vec![Command::Fetch(self.attempt)]
     }
 
@@ -198,7 +205,9 @@ impl Machine {
         if !self.is_refreshing() {
             return Vec::new();
         }
-        self.budget.refund();
+        if !self.attempt.detour {
+            self.budget.refund();
+        }
         self.state = State::BackingOff {
             until: moment.now.after(NOT_SENT_PAUSE),
         };
@@ -240,10 +249,7 @@ impl Machine {
                 Report::Renewed
             }
         };
-        self.trouble = None;
-        self.failures = 0;
-        self.unsent = 0;
-        self.tried = Attempt::default();
+        self.forgive();
         let end = self.token.as_ref().map_or(deadline, |token| token.deadline);
         let refresh_at = self.refresh_time(end, end.since(since), moment);
         self.state = State::Fresh { refresh_at };
@@ -280,19 +286,7 @@ impl Machine {
             {
                 self.back_off(moment.now, errcode);
             }
-            OnToken::Transient => {
-                self.tried = Attempt::default();
-                let pause = self.policy.backoff.pause(self.failures, moment.sample);
-                let until = moment.now.after(pause);
-                if self.failures < FAILURES_TO_OPEN {
-                    self.back_off(until, errcode);
-                } else {
-                    self.open(
-                        until.max(moment.now.after(self.policy.backoff.longest() / 2)),
-                        errcode,
-                    );
-                }
-            }
+            OnToken::Transient => self.pause(errcode, moment),
         }
         vec![Command::Publish, Command::Report(Report::Failed)]
     }
@@ -334,6 +328,19 @@ impl Machine {
         let jitter = moment.sample.part_of(self.policy.jitter.min(lead / 2));
         let earliest = moment.now.after(LEAST_INTERVAL.min(lifetime / 4));
         deadline.before(lead).after(jitter).max(earliest)
+    }
+
+    /// The next call comes after a pause; a longer one, with the breaker open, after many failures.
+    fn pause(&mut self, errcode: Option<i64>, moment: &Moment) {
+        self.tried = Attempt::default();
+        let pause = self.policy.backoff.pause(self.failures, moment.sample);
+        let until = moment.now.after(pause);
+        if self.failures < FAILURES_TO_OPEN {
+            self.back_off(until, errcode);
+        } else {
+            let least = moment.now.after(self.policy.backoff.longest() / 2);
+            self.open(until.max(least), errcode);
+        }
     }
 
     fn back_off(&mut self, until: Millis, errcode: Option<i64>) {
@@ -378,6 +385,8 @@ fn later(wait: Duration, moment: &Moment) -> Millis {
         .after(wait)
         .after(moment.sample.part_of(wait / 10))
 }
+
+mod shared;
 
 #[cfg(test)]
 mod properties;

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use serde_json::{json, Value};
-use wechat_token::config::{CallerToken, Config, Hosts, OnUnavailable, Refresh, Role, TokenApi};
+use wechat_token::config::{
+    CallerToken, Config, Hosts, OnUnavailable, Redis, Refresh, Role, TokenApi, WhenDown,
+};
+use wechat_token::secret::Secret;
+use wechat_token::store::wire::Login;
 
-use super::good_documents::{app, documents, full, minimal, whole_doubles};
+use super::good_documents::{app, documents, full, minimal, redis, whole_doubles};
 use super::{parse, parse_text};
 
 fn good(document: &Value) -> Config {
@@ -59,6 +63,37 @@ fn a_minimal_document_gets_the_documented_defaults() {
     assert_eq!(config.wait.timeout, Duration::from_secs(5));
     assert_eq!(config.wait.max_requests, 1024);
     assert!(config.watch);
+}
+
+#[test]
+fn redis_has_the_documented_defaults() {
+    assert_eq!(good(&minimal()).redis, None);
+    let config = good(&json!({"apps": [app("wx1")], "redis": {}}));
+    let expected = Redis {
+        cluster: "wechat_redis".to_owned(),
+        login: Login::default(),
+        timeout: Duration::from_secs(1),
+        key_prefix: "wechat-token:".to_owned(),
+        when_down: WhenDown::Stable,
+    };
+    assert_eq!(config.redis, Some(expected));
+}
+
+#[test]
+fn a_redis_block_is_taken_as_written() {
+    let config = good(&json!({"apps": [app("wx1")], "redis": redis()}));
+    let expected = Redis {
+        cluster: "redis_listener".to_owned(),
+        login: Login {
+            username: Some(Secret::new("plugin")),
+            password: Some(Secret::new("secret-of-the-shop")),
+            database: 3,
+        },
+        timeout: Duration::from_millis(500),
+        key_prefix: "shop:".to_owned(),
+        when_down: WhenDown::Hold,
+    };
+    assert_eq!(config.redis, Some(expected));
 }
 
 #[test]

@@ -41,10 +41,31 @@ pub(crate) fn documents() -> Vec<(&'static str, Value)> {
             json!({"apps": [app("wx1")], "on_unavailable": {"action": "pass"}}),
         ),
         (
+            "redis with every default",
+            json!({"apps": [app("wx1")], "redis": {}}),
+        ),
+        (
+            "redis with everything",
+            json!({"apps": [{"appid": "wx1", "secret": {"value": "s"}, "token_api": "classic"}, app("wx2")], "redis": redis()}),
+        ),
+        (
             "a cluster of Istio",
             json!({"apps": [app("wx1")], "weixin": {"upstreams": [{"cluster": "outbound|443||api.weixin.qq.com"}]}}),
         ),
     ]
+}
+
+/// A `redis` block in which everything is said.
+pub(crate) fn redis() -> Value {
+    json!({
+        "cluster": "redis_listener",
+        "username": {"value": "plugin"},
+        "password": {"env": "WECHAT_SECRET"},
+        "database": 3,
+        "timeout": "500ms",
+        "key_prefix": "shop:",
+        "when_down": "hold",
+    })
 }
 
 pub(crate) fn full() -> Value {

@@ -3,6 +3,7 @@
 use serde_json::{json, Value};
 
 use super::good_documents::{app, minimal};
+use super::wrong_redis::redis;
 use super::wrong_values::{bounds, rules, weixin};
 
 /// Stands where a secret would; no message may hold it.
@@ -64,7 +65,16 @@ pub(crate) fn texts() -> Vec<(&'static str, &'static str)> {
 
 /// Documents of which one field is wrong.
 pub(crate) fn values() -> Vec<(Value, &'static str)> {
-    [root(), apps(), secrets(), weixin(), bounds(), rules()].concat()
+    [
+        root(),
+        apps(),
+        secrets(),
+        weixin(),
+        bounds(),
+        rules(),
+        redis(),
+    ]
+    .concat()
 }
 
 fn root() -> Vec<(Value, &'static str)> {
@@ -88,9 +98,6 @@ fn root() -> Vec<(Value, &'static str)> {
         (with("/watch", json!("true")), "watch: is a text; allowed: true or false"),
         (with("/watch", json!(1)), "watch: is a number; allowed: true or false"),
         (with("/on_bad_app", json!("ignore")), "on_bad_app: \"ignore\" is not known; allowed: refuse, skip"),
-        (with("/redis", json!({"cluster": "r", "password": MARKER})), "redis: is reserved and not built yet; allowed: nothing, leave it out"),
-        (with("/redis", json!(MARKER)), "redis: is reserved and not built yet; allowed: nothing, leave it out"),
-        (with("/redis", json!(null)), "redis: is reserved and not built yet; allowed: nothing, leave it out"),
         (with("/paths", json!([])), "paths: is a list; allowed: an object of exclude"),
         (with("/wait", json!("5s")), "wait: is a text; allowed: an object of timeout, max_requests"),
     ]
@@ -119,7 +126,7 @@ fn apps() -> Vec<(Value, &'static str)> {
         (with("/apps/0/kind", json!(null)), "apps[0].kind: is null; allowed: a text, weixin"),
         (with("/apps/0/callers", json!("spiffe://a/b")), "apps[0].callers: every value but \"any\" is reserved and not built yet; allowed: any"),
         (with("/apps/0/callers", json!(["any"])), "apps[0].callers: every value but \"any\" is reserved and not built yet; allowed: any"),
-        (with("/apps/0/token_api", json!("classic")), "apps[0].token_api: \"classic\" needs sole_refresher: true, because each call of that endpoint ends the token that another refresher holds; allowed: stable, or classic with sole_refresher: true"),
+        (with("/apps/0/token_api", json!("classic")), "apps[0].token_api: \"classic\" needs redis or sole_refresher: true, because each call of that endpoint ends the token that another refresher holds; allowed: stable, or classic with one of them"),
         (with("/apps/0/token_api", json!("stable_token")), "apps[0].token_api: \"stable_token\" is not known; allowed: stable, classic"),
         (with("/apps/0/sole_refresher", json!("yes")), "apps[0].sole_refresher: is a text; allowed: true or false"),
         (with("/apps/0/appsecret", json!(MARKER)), "apps[0].appsecret: is not known; allowed: appid, name, kind, secret, token_api, sole_refresher, callers, caller_token, on_unavailable, refresh"),

@@ -1,16 +1,34 @@
-//! Token calls: sent under the lease, and their answers.
+//! Calls: token calls, sent under the lease, and the answers to all.
 
 use super::Refresher;
-use crate::config::App;
+use crate::config::{App, TokenApi};
 use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
 use crate::host::{Callout, Headers, Host};
+use crate::keeper;
 use crate::time::Millis;
 use crate::token::{Attempt, Event, Spent};
 use crate::wechat::{parse_token_reply, token_call, Failure};
 
 /// Bytes of a token reply that are read; a real one has less than 1 KiB.
 const MOST_REPLY: usize = 64 * 1024;
+
+/// A call on its way.
+pub(super) struct Call {
+    /// Envoy's number for it.
+    pub(super) id: u32,
+    /// Index of the app.
+    pub(super) app: usize,
+    /// To whom it went.
+    pub(super) to: Callee,
+}
+
+/// Who is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Callee {
+    WeChat,
+    Redis,
+}
 
 /// Why no call was sent.
 pub(super) enum Fetch {
@@ -21,7 +39,7 @@ pub(super) enum Fetch {
 }
 
 impl Refresher {
-    /// The answer to a token call: `headers` is 0 when the connection failed.
+    /// The answer to a call: `headers` is 0 when the connection failed.
     pub fn handle_reply<H: Host>(
         &mut self,
         host: &H,
@@ -30,23 +48,36 @@ impl Refresher {
         call: u32,
         headers: usize,
     ) {
-        let Some(place) = self.calls.iter().position(|(id, _)| *id == call) else {
+        let Some(place) = self.calls.iter().position(|known| known.id == call) else {
             return;
         };
-        let (_, app) = self.calls.swap_remove(place);
-        let result = if headers == 0 {
-            Err(Failure::Unreachable("connection failed or was reset"))
-        } else {
-            let status = host
-                .headers(Headers::Callout)
+        let Call { app, to, .. } = self.calls.swap_remove(place);
+        let status = (headers != 0).then(|| {
+            host.headers(Headers::Callout)
                 .value(":status")
                 .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
-                .unwrap_or(0);
-            match status {
-                504 => Err(Failure::Unreachable("no answer in time")),
-                503 => Err(Failure::Unreachable("no connection")),
-                _ => parse_token_reply(status, &host.callout_body(MOST_REPLY)),
-            }
+                .unwrap_or(0)
+        });
+        match to {
+            Callee::WeChat => self.handle_token_reply(host, slot, metrics, app, status),
+            Callee::Redis => self.handle_step_reply(host, slot, metrics, app, status),
+        }
+        self.start_due(host, slot, metrics);
+    }
+
+    fn handle_token_reply<H: Host>(
+        &mut self,
+        host: &H,
+        slot: &Slot,
+        metrics: &mut Metrics,
+        app: usize,
+        status: Option<u16>,
+    ) {
+        let result = match status {
+            None => Err(Failure::Unreachable("connection failed or was reset")),
+            Some(504) => Err(Failure::Unreachable("no answer in time")),
+            Some(503) => Err(Failure::Unreachable("no connection")),
+            Some(status) => parse_token_reply(status, &host.callout_body(MOST_REPLY)),
         };
         match result {
             Ok(grant) => {
@@ -54,20 +85,14 @@ impl Refresher {
                     token: grant.token,
                     expires_in: grant.expires_in,
                 };
-                self.drive(host, slot, metrics, app, event, None);
+                self.drive(host, slot, metrics, app, keeper::Event::Token(event), "");
             }
             Err(failure) => {
-                self.drive(
-                    host,
-                    slot,
-                    metrics,
-                    app,
-                    Event::Failed(&failure),
-                    Some(&failure),
-                );
+                let event = keeper::Event::Token(Event::Failed(&failure));
+                let why = failure.to_string();
+                self.drive(host, slot, metrics, app, event, &why);
             }
         }
-        self.start_due(host, slot, metrics);
     }
 
     /// Marks the record as "in flight" under our lease, then calls WeChat.
@@ -80,18 +105,14 @@ impl Refresher {
         attempt: Attempt,
     ) -> Result<(), Fetch> {
         let until = host.now().after(self.config.call_timeout);
-        let machine = self
-            .kept
-            .get(app)
-            .and_then(Option::as_ref)
-            .map(|kept| &kept.machine);
+        let keeper = self.kept(app).map(|kept| &kept.keeper);
         let mut spent = Spent::default();
         self.write(host, slot, app, entry, |record| {
             spent = record.spent;
             // The call counts from here on, and a refresh by rejection has used up its limit: were this holder to die now,
             // the next one must know.
-            if let Some(machine) = machine {
-                machine.store(record);
+            if let Some(keeper) = keeper {
+                keeper.store(record);
             }
             record.in_flight_until = until;
         })
@@ -102,7 +123,11 @@ impl Refresher {
         ) else {
             return Err(Fetch::NotSent);
         };
-        let call = token_call(entry.token_api, &entry.appid, secret);
+        let api = match attempt.detour {
+            true => TokenApi::Stable,
+            false => entry.token_api,
+        };
+        let call = token_call(api, &entry.appid, secret);
         let mut headers = vec![
             (":method", call.method),
             (":path", call.path.as_str()),
@@ -122,7 +147,8 @@ impl Refresher {
         };
         match host.call(&callout) {
             Ok(id) => {
-                self.calls.push((id, app));
+                let to = Callee::WeChat;
+                self.calls.push(Call { id, app, to });
                 Ok(())
             }
             // The cluster is not there yet, or the call failed before it left: nothing is on its way.

@@ -6,9 +6,10 @@ use super::{moment, Kept, Refresher};
 use crate::config::App;
 use crate::host::slot::{announce, Slot};
 use crate::host::{Cas, Host, HostError};
+use crate::keeper::{Keeper, StorePolicy};
 use crate::lease::take;
 use crate::record::{app_key, AppRecord};
-use crate::token::{Machine, Policy};
+use crate::token::Policy;
 
 impl Refresher {
     /// Takes a lease; false when somebody else wrote the record first.
@@ -35,14 +36,16 @@ impl Refresher {
             let name = &entry.name;
             warn!("event=record_replaced app={name} problem=\"unknown version or damaged\"");
         }
-        let machine = Machine::adopt(Policy::new(&self.config, entry), &taken, &moment(host));
-        let due = machine.next_wakeup();
+        let policy = Policy::new(&self.config, entry);
+        let store = StorePolicy::new(&self.config, entry);
+        let keeper = Keeper::adopt(policy, store, &taken, &moment(host));
+        let due = keeper.next_wakeup();
         self.drop_app(app);
         self.schedule.insert((due, app));
-        let generation = machine.generation();
+        let generation = keeper.machine().generation();
         if let Some(place) = self.kept.get_mut(app) {
             *place = Some(Box::new(Kept {
-                machine,
+                keeper,
                 term: taken.term,
                 due,
                 generation,
@@ -56,23 +59,25 @@ impl Refresher {
         self.patrol.open(app);
         if let Some(kept) = self.kept.get_mut(app).and_then(Option::take) {
             self.schedule.remove(&(kept.due, app));
-            self.calls.retain(|(_, called)| *called != app);
+            self.calls.retain(|call| call.app != app);
         }
     }
 
-    /// Writes what the machine knows and tells the workers; false when the lease was lost and the app is dropped.
-    pub(super) fn publish<H: Host>(
+    /// Writes what the keeper knows and, if there is something in it for them, tells the workers; false when the lease was
+    /// lost and the app is dropped.
+    pub(super) fn save<H: Host>(
         &mut self,
         host: &H,
         slot: &Slot,
         app: usize,
         entry: &App,
+        is_news: bool,
     ) -> bool {
         let Some(kept) = self.kept(app) else {
             return false;
         };
         let mut state = AppRecord::default();
-        kept.machine.store(&mut state);
+        kept.keeper.store(&mut state);
         let written = self.write(host, slot, app, entry, |record| {
             *record = AppRecord {
                 term: record.term,
@@ -81,6 +86,7 @@ impl Refresher {
             };
         });
         match written {
+            Ok(()) if !is_news => true,
             Ok(()) => {
                 let epoch = announce(host, &entry.appid, host.now());
                 // Our own change tells us nothing.

@@ -7,7 +7,6 @@ use crate::config::App;
 use crate::host::metrics::Metrics;
 use crate::time::Millis;
 use crate::token::Report;
-use crate::wechat::Failure;
 
 impl Refresher {
     pub(super) fn report(
@@ -16,31 +15,31 @@ impl Refresher {
         app: usize,
         entry: &App,
         report: Report,
-        failure: Option<&Failure>,
+        why: &str,
         now: Millis,
     ) {
         let Some(kept) = of_app(&mut self.kept, app) else {
             return;
         };
-        kept.generation = kept.machine.generation();
+        let machine = kept.keeper.machine();
+        kept.generation = machine.generation();
         let generation = kept.generation;
-        let left = kept
-            .machine
+        let left = machine
             .serve(now)
             .map_or(0, |token| token.deadline.since(now).as_secs());
         let name = &entry.name;
-        let wait = kept.machine.next_wakeup().since(now).as_secs();
+        let wait = machine.next_wakeup().since(now).as_secs();
         let result = match report {
-            Report::Renewed | Report::Same => {
+            Report::Renewed | Report::Same | Report::Adopted => {
                 let result = match report {
                     Report::Renewed => "renewed",
+                    Report::Adopted => "adopted",
                     _ => "same",
                 };
                 info!("event=token_{result} app={name} generation={generation} lives_s={left} next_refresh_s={wait}");
                 result
             }
             Report::Failed => {
-                let why = failure.map(ToString::to_string).unwrap_or_default();
                 warn!(
                     "event=refresh_failed app={name} {why} old_token_lives_s={left} retry_s={wait}"
                 );
@@ -54,9 +53,18 @@ impl Refresher {
                 warn!("event=token_rejected app={name} generation={generation} action={action}");
                 return;
             }
-            Report::BudgetSpent | Report::NotSent => {
+            Report::StoreLost => {
+                warn!("event=redis_failed app={name} {why} old_token_lives_s={left}");
+                return;
+            }
+            Report::StoreBack => {
+                info!("event=redis_back app={name}");
+                return;
+            }
+            Report::BudgetSpent | Report::NotSent | Report::Withheld => {
                 let result = match report {
                     Report::BudgetSpent => "budget_spent",
+                    Report::Withheld => "withheld",
                     _ => "calls_not_sent",
                 };
                 warn!("event={result} app={name} old_token_lives_s={left} retry_s={wait}");
@@ -74,8 +82,8 @@ impl Refresher {
             let Some(kept) = kept else {
                 continue;
             };
-            let left = kept
-                .machine
+            let machine = kept.keeper.machine();
+            let left = machine
                 .serve(now)
                 .map_or(0, |token| token.deadline.since(now).as_secs());
             metrics.set(
@@ -84,7 +92,7 @@ impl Refresher {
             );
             metrics.set(
                 &["wechat_token_generation.app=", &entry.name].concat(),
-                kept.machine.generation().0,
+                machine.generation().0,
             );
         }
     }

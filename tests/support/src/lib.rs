@@ -3,10 +3,11 @@
 //! waits for conditions.
 //!
 //! Everything here may panic with a readable message: it only ever runs below a test, a demo or a benchmark.
-//! It leaves out Redis and everything that knows the plugin's own code.
+//! [`redis`] starts real Redis servers. It leaves out everything that knows the plugin's own code.
 
 pub mod client;
 pub mod door;
 pub mod envoy;
+pub mod redis;
 pub mod wait;
 pub mod wechat;

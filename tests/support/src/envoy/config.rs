@@ -98,6 +98,17 @@ impl Config {
         self
     }
 
+    /// Adds the listeners and clusters of a fragment, as Envoy's `--config-yaml` does.
+    pub fn add(&mut self, fragment: &Config) -> &mut Self {
+        for list in ["static_resources.listeners", "static_resources.clusters"] {
+            let items = fragment.find(list).and_then(Value::as_sequence);
+            for item in items.into_iter().flatten() {
+                self.push(list, item);
+            }
+        }
+        self
+    }
+
     /// Removes the key at a path, where it is.
     pub fn remove(&mut self, path: &str) -> &mut Self {
         let (parent, key) = path.rsplit_once('.').unwrap_or(("", path));
@@ -176,6 +187,19 @@ impl Config {
             }
         });
         assert!(places > 0, "no plugin loads a local file");
+        self
+    }
+
+    /// Hands one more environment variable to every plugin.
+    pub fn let_env(&mut self, name: &str) -> &mut Self {
+        each_mapping(&mut self.root, &mut |mapping| {
+            let keys = mapping
+                .get_mut("host_env_keys")
+                .and_then(Value::as_sequence_mut);
+            if let Some(keys) = keys {
+                keys.push(name.into());
+            }
+        });
         self
     }
 

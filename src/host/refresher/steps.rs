@@ -1,0 +1,76 @@
+//! Steps at the shared store: a callout whose body is RESP, to a listener that hands bytes on (docs/redis.md).
+
+use super::calls::{Call, Callee};
+use super::Refresher;
+use crate::config::App;
+use crate::host::metrics::Metrics;
+use crate::host::slot::Slot;
+use crate::host::{Callout, Host};
+use crate::keeper::Event;
+use crate::resp::MAX_REPLY;
+use crate::store::wire::{read_answer, request};
+use crate::store::{Problem, Step};
+
+impl Refresher {
+    /// Sends a step.
+    ///
+    /// # Errors
+    /// It could not be sent, and no answer will come.
+    pub(super) fn ask<H: Host>(
+        &mut self,
+        host: &H,
+        app: usize,
+        entry: &App,
+        step: &Step,
+    ) -> Result<(), Problem> {
+        let Some(redis) = &self.config.redis else {
+            return Err(Problem::Unreachable("there is none"));
+        };
+        let body = request(&redis.login, &redis.key_prefix, &entry.appid, step);
+        let callout = Callout {
+            cluster: &redis.cluster,
+            headers: &[(":method", "POST"), (":path", "/"), (":authority", "redis")],
+            body: &body,
+            timeout: redis.timeout,
+        };
+        let id = host
+            .call(&callout)
+            .map_err(|_| Problem::Unreachable("its cluster is not there, or not yet"))?;
+        let to = Callee::Redis;
+        self.calls.push(Call { id, app, to });
+        Ok(())
+    }
+
+    /// The answer to a step; `status` is none when the connection failed.
+    pub(super) fn handle_step_reply<H: Host>(
+        &mut self,
+        host: &H,
+        slot: &Slot,
+        metrics: &mut Metrics,
+        app: usize,
+        status: Option<u16>,
+    ) {
+        let config = std::rc::Rc::clone(&self.config);
+        let (Some(redis), Some(entry)) = (&config.redis, config.apps.get(app)) else {
+            return;
+        };
+        let answer = match status {
+            None => Err(Problem::Unreachable("the connection was reset")),
+            Some(503) => Err(Problem::Unreachable("no connection")),
+            Some(504) => Err(Problem::Unreachable("no answer in time")),
+            Some(200) => read_answer(&redis.login, &host.callout_body(MAX_REPLY + 1)),
+            Some(_) => Err(Problem::Unreadable(
+                "its listener does not hand the bytes on; docs/redis.md has the route it needs",
+            )),
+        };
+        let result = if answer.is_ok() { "ok" } else { "failed" };
+        let name = &entry.name;
+        metrics.add(
+            &format!("wechat_token_redis_requests_total.app={name}.result={result}"),
+            1,
+        );
+        let why = answer.as_ref().err().map(Problem::to_string);
+        let why = why.unwrap_or_default();
+        self.drive(host, slot, metrics, app, Event::Answered(answer), &why);
+    }
+}

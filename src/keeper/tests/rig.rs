@@ -1,0 +1,199 @@
+//! Envoys that share a store, on a virtual clock.
+
+use std::time::Duration;
+
+use crate::config::WhenDown;
+use crate::keeper::{Command, Event, Keeper, Pace, StorePolicy};
+use crate::record::AppRecord;
+use crate::secret::Secret;
+use crate::store::model::Model;
+use crate::store::{Problem, Step};
+use crate::time::{Millis, UnixMillis};
+use crate::token::{self, Attempt, Backoff, Moment, Policy, Report, Sample};
+
+pub(super) const S: Duration = Duration::from_secs(1);
+pub(super) const LIFE: Duration = Duration::from_secs(7_200);
+pub(super) const CALL: Duration = Duration::from_secs(5);
+pub(super) const START: Millis = Millis(1_000_000);
+/// The lead, and no jitter: when a token is refreshed.
+pub(super) const LEAD: Duration = Duration::from_secs(300);
+
+/// Envoys that share a store, and the WeChat behind them. Answers come at once, unless a test holds them back.
+pub(super) struct Rig {
+    pub(super) now: Millis,
+    pub(super) luck: u64,
+    pub(super) store: Option<Model>,
+    pub(super) envoys: Vec<Envoy>,
+    /// Token calls that were made.
+    pub(super) calls: Vec<Attempt>,
+    pub(super) holds_calls: bool,
+}
+
+pub(super) struct Envoy {
+    pub(super) keeper: Keeper,
+    /// What it was told to do, in words.
+    pub(super) log: Vec<&'static str>,
+    pub(super) reports: Vec<Report>,
+}
+
+pub(super) fn rig(envoys: usize) -> Rig {
+    rig_with(envoys, WhenDown::Stable)
+}
+
+pub(super) fn rig_with(envoys: usize, when_down: WhenDown) -> Rig {
+    let mut rig = Rig {
+        now: START,
+        luck: 1,
+        store: Some(Model::ahead_by(1_700_000_000_000)),
+        envoys: Vec::new(),
+        calls: Vec::new(),
+        holds_calls: false,
+    };
+    for _ in 0..envoys {
+        rig.join(when_down, &AppRecord::default());
+    }
+    rig
+}
+
+impl Rig {
+    pub(super) fn join(&mut self, when_down: WhenDown, record: &AppRecord) {
+        let policy = Policy {
+            lead: LEAD,
+            jitter: Duration::ZERO,
+            backoff: Backoff::default(),
+            rejected_interval: 60 * S,
+            secrets: 1,
+            upstreams: 1,
+            daily_budget: Some(1_000),
+            call_timeout: CALL,
+        };
+        let store = StorePolicy {
+            pace: Pace {
+                step: S,
+                call: CALL,
+            },
+            when_down,
+            is_exclusive: true,
+        };
+        let moment = self.moment();
+        self.envoys.push(Envoy {
+            keeper: Keeper::adopt(policy, Some(store), record, &moment),
+            log: Vec::new(),
+            reports: Vec::new(),
+        });
+    }
+
+    pub(super) fn moment(&mut self) -> Moment {
+        self.luck += 1;
+        Moment {
+            now: self.now,
+            wall: UnixMillis(1_700_000_000_000),
+            sample: Sample(self.luck).derive(7),
+        }
+    }
+
+    /// Hands an event to an Envoy and does what it says, until there is nothing left.
+    pub(super) fn handle(&mut self, envoy: usize, event: Event<'_>) {
+        let mut commands = {
+            let moment = self.moment();
+            self.envoys[envoy].keeper.handle(event, &moment)
+        };
+        while !commands.is_empty() {
+            let mut next = Vec::new();
+            for command in commands {
+                let (word, event) = self.obey(envoy, command);
+                self.envoys[envoy].log.push(word);
+                if let Some(event) = event {
+                    let moment = self.moment();
+                    next.extend(self.envoys[envoy].keeper.handle(event, &moment));
+                }
+            }
+            commands = next;
+        }
+    }
+
+    pub(super) fn obey(
+        &mut self,
+        envoy: usize,
+        command: Command,
+    ) -> (&'static str, Option<Event<'static>>) {
+        match command {
+            Command::Ask(step) => {
+                let word = match step {
+                    Step::Read => "read",
+                    Step::Lock { .. } => "lock",
+                    Step::Publish { .. } => "publish",
+                    Step::Release { .. } => "release",
+                };
+                let answer = match &mut self.store {
+                    Some(store) => Ok(store.run(&step, self.now)),
+                    None => Err(Problem::Unreachable("no connection")),
+                };
+                (word, Some(Event::Answered(answer)))
+            }
+            Command::Fetch(attempt) => {
+                self.calls.push(attempt);
+                (
+                    "call",
+                    (!self.holds_calls).then(|| granted(self.calls.len())),
+                )
+            }
+            Command::Publish => ("tell", None),
+            Command::Save => ("save", None),
+            Command::Report(report) => {
+                self.envoys[envoy].reports.push(report);
+                ("report", None)
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self, envoy: usize) {
+        self.handle(envoy, Event::Timer);
+    }
+
+    pub(super) fn tick_all(&mut self) {
+        for envoy in 0..self.envoys.len() {
+            self.tick(envoy);
+        }
+    }
+
+    /// Lets time pass, with a tick of each every quarter of a second.
+    pub(super) fn pass(&mut self, span: Duration) {
+        let end = self.now.after(span);
+        while self.now < end {
+            self.now = self.now.after(Duration::from_millis(250)).min(end);
+            self.tick_all();
+        }
+    }
+
+    pub(super) fn token(&self, envoy: usize) -> Option<&str> {
+        let token = self.envoys[envoy].keeper.machine().serve(self.now)?;
+        Some(token.value.expose())
+    }
+
+    pub(super) fn tokens(&self) -> Vec<Option<&str>> {
+        (0..self.envoys.len()).map(|n| self.token(n)).collect()
+    }
+
+    /// What an Envoy did since this was asked last.
+    pub(super) fn done(&mut self, envoy: usize) -> Vec<&'static str> {
+        std::mem::take(&mut self.envoys[envoy].log)
+    }
+
+    pub(super) fn rejected(&mut self, envoy: usize) {
+        let generation = self.envoys[envoy].keeper.machine().generation();
+        let event = token::Event::Rejected(generation);
+        self.handle(envoy, Event::Token(event));
+    }
+
+    pub(super) fn store(&self) -> &Model {
+        self.store.as_ref().unwrap()
+    }
+}
+
+pub(super) fn granted(number: usize) -> Event<'static> {
+    Event::Token(token::Event::Granted {
+        token: Secret::new(format!("t{number}")),
+        expires_in: LIFE,
+    })
+}

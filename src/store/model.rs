@@ -1,0 +1,122 @@
+//! The script `step.lua` once more, in Rust, for tests on a virtual clock; `tests/store.rs` shows what the script does on a real
+//! Redis.
+
+use std::time::Duration;
+
+use super::{Answer, Nonce, Outcome, Step, Stored, Version};
+use crate::secret::Secret;
+use crate::time::{Millis, UnixMillis};
+
+/// What a Redis holds of one app.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    /// How far its clock is ahead of the test's.
+    pub(crate) ahead: u64,
+    record: Option<Record>,
+    lock: Option<(Nonce, Millis)>,
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    version: Version,
+    nonce: Nonce,
+    token: Secret,
+    life: Duration,
+    end: Millis,
+}
+
+impl Model {
+    /// An empty one whose clock is ahead of the test's.
+    pub(crate) fn ahead_by(ahead: u64) -> Model {
+        Model {
+            ahead,
+            ..Model::default()
+        }
+    }
+
+    /// One step, at this instant.
+    pub(crate) fn run(&mut self, step: &Step, now: Millis) -> Answer {
+        self.record = self.record.take().filter(|record| now < record.end);
+        self.lock = self.lock.take().filter(|(_, until)| now < *until);
+        let clock = UnixMillis(now.0 + self.ahead);
+        let version = self.version();
+        let is_others = |lock: &Option<(Nonce, Millis)>, owner: &Nonce| {
+            lock.is_some_and(|(holder, _)| holder != *owner)
+        };
+        let outcome = match step {
+            Step::Read => Outcome::Read,
+            Step::Lock { deadline, .. }
+            | Step::Publish { deadline, .. }
+            | Step::Release { deadline, .. }
+                if clock > *deadline =>
+            {
+                Outcome::Late
+            }
+            Step::Lock { known, .. } if version > *known => Outcome::Newer,
+            Step::Lock { owner, .. } if is_others(&self.lock, owner) => Outcome::Busy,
+            Step::Lock { owner, ttl, .. } => {
+                self.lock = Some((*owner, now.after(*ttl)));
+                Outcome::Locked
+            }
+            Step::Publish { nonce, .. } if self.has(*nonce) => Outcome::Published,
+            Step::Publish { known, .. } if version > *known => Outcome::Newer,
+            Step::Publish { owner, .. } if is_others(&self.lock, owner) => Outcome::Busy,
+            Step::Publish {
+                known,
+                nonce,
+                token,
+                left,
+                life,
+                ..
+            } => {
+                self.record = Some(Record {
+                    version: Version(clock.0.max(version.0 + 1).max(known.0 + 1)),
+                    nonce: *nonce,
+                    token: token.clone(),
+                    life: *life,
+                    end: now.after(*left),
+                });
+                Outcome::Published
+            }
+            Step::Release { .. } => Outcome::Read,
+        };
+        if let (Step::Publish { owner, .. } | Step::Release { owner, .. }, true) =
+            (step, outcome != Outcome::Late)
+        {
+            self.lock = self.lock.take().filter(|(holder, _)| holder != owner);
+        }
+        Answer {
+            outcome,
+            clock,
+            version: self.version(),
+            token: self.record.as_ref().map(|record| Stored {
+                value: record.token.clone(),
+                left: record.end.since(now),
+                life: record.life,
+            }),
+            locked_for: self.lock.map(|(_, until)| until.since(now)),
+        }
+    }
+
+    /// The token that it has.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.record.as_ref().map(|record| record.token.expose())
+    }
+
+    /// Whether anybody has the lock.
+    pub(crate) fn is_locked(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    fn version(&self) -> Version {
+        self.record
+            .as_ref()
+            .map_or(Version::default(), |record| record.version)
+    }
+
+    fn has(&self, nonce: Nonce) -> bool {
+        self.record
+            .as_ref()
+            .is_some_and(|record| record.nonce == nonce)
+    }
+}
