@@ -224,7 +224,7 @@ impl Link {
         self.asking.take().map(|asking| (asking.step, asking.since))
     }
 
-    /// The store has to be told of our token; see [`Debt`] for rivals.
+    /// The store has to be told of our token. A rival came from a call that, beside another Envoy's, ends that one's token or is ended by it.
     pub fn owe(&mut self, is_rival: bool, now: Millis, sample: Sample) {
         self.debt = Some(Debt {
             nonce: Nonce(sample.derive(2).0),
