@@ -47,7 +47,7 @@ fn wrong() -> Vec<(Value, &'static str)> {
             "wait.max_requests",
         ),
         (with("weixin", json!({"hosts": [url]})), "weixin.hosts[0]"),
-        (with("redis", json!({"cluster": "r"})), "redis"),
+        (with("redis", json!({"mirror": ["r"]})), "redis.mirror"),
     ]
 }
 
