@@ -62,14 +62,12 @@ async fn without_redis_and_without_a_detour_callers_are_told_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_flushed_redis_has_lost_is_published_again_without_a_call() {
-    in_settings_at_once(2, |setting| async move {
-        let mut plan = mesh(setting, 2).with_tokens(60, 10);
-        // Half of a token's life is the longest lead, and from then on the store is read every second.
-        plan.document["refresh"] = json!({"lead": "30s", "jitter": "15s"});
-        let mesh = plan.start().await;
+    // It takes as long as the store is read seldom: 30 to 60 s, in which nothing else happens.
+    in_settings_at_once(6, |setting| async move {
+        let mesh = mesh(setting, 2).start().await;
         let token = mesh.agree(Duration::from_secs(20)).await;
         mesh.redis.run::<()>(&["FLUSHALL"]);
-        let again = support::wait::within(LONG, || async { mesh.stored() }).await;
+        let again = support::wait::within(2 * LONG, || async { mesh.stored() }).await;
         assert_eq!(again, Some(token.clone()));
         assert_eq!(mesh.made().len(), 1);
         mesh.finish().await;
