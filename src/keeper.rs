@@ -365,6 +365,3 @@ impl Todo {
             }));
     }
 }
-
-#[cfg(test)]
-mod tests;

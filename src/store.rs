@@ -22,8 +22,6 @@
 //! - Lifetimes travel as what is left of them (PTTL); the clocks of two machines are never compared.
 
 pub mod link;
-#[cfg(test)]
-pub(crate) mod model;
 pub mod wire;
 
 use std::fmt;

@@ -20,7 +20,7 @@ round() {
     [[ $status -eq 0 || $status -eq 2 || $status -eq 3 ]] || exit "$status"
 }
 
-round "$@" -- --lib --test config --test corpus
+round "$@" -- --lib --test config --test corpus --test mesh
 cp "$OUT"/mutants.out/*.txt "$OUT/first/"
-round --iterate --features schema "$@" -- --lib --test config --test corpus --test patrol --test schema --test simulation
+round --iterate --features schema "$@" -- --lib --test config --test corpus --test mesh --test patrol --test schema --test simulation
 python3 tools/mutants.py "$OUT/first" "$OUT/mutants.out"

@@ -1,11 +1,11 @@
-//! The script `step.lua` once more, in Rust, for tests on a virtual clock; `tests/store.rs` shows what the script does on a real
-//! Redis.
+//! The script `step.lua` once more, in Rust, for tests on a virtual clock; `tests/store.rs` holds it to what the script does
+//! on a real Redis.
 
 use std::time::Duration;
 
-use super::{Answer, Nonce, Outcome, Step, Stored, Version};
-use crate::secret::Secret;
-use crate::time::{Millis, UnixMillis};
+use wechat_token::secret::Secret;
+use wechat_token::store::{Answer, Nonce, Outcome, Step, Stored, Version};
+use wechat_token::time::{Millis, UnixMillis};
 
 /// What a Redis holds of one app.
 #[derive(Clone, Debug, Default)]

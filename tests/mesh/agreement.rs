@@ -1,11 +1,17 @@
-mod rig;
+//! How Envoys that share a store agree on one token, step by step.
 
-use self::rig::{granted, rig, rig_with, LEAD, LIFE, S, START};
-use super::*;
-use crate::store::model::Model;
-use crate::time::UnixMillis;
-use crate::token::Sample;
-use crate::wechat::Failure;
+use std::time::Duration;
+
+use wechat_token::config::WhenDown;
+use wechat_token::keeper::{Command, Event};
+use wechat_token::record::AppRecord;
+use wechat_token::store::{Nonce, Step, Version};
+use wechat_token::time::{Millis, UnixMillis};
+use wechat_token::token::{self, Moment, Report, Sample};
+use wechat_token::wechat::Failure;
+
+use super::model::Model;
+use super::rig::{granted, rig, rig_with, LEAD, LIFE, S, START};
 
 #[test]
 fn the_first_one_reads_locks_calls_and_publishes() {
@@ -86,7 +92,7 @@ fn the_store_is_read_seldom_while_the_token_is_young_and_every_second_when_it_is
     // Somebody else is about to renew it, and does not come to an end.
     rig.store.as_mut().unwrap().run(
         &Step::Lock {
-            owner: crate::store::Nonce(9),
+            owner: Nonce(9),
             known: Version(u64::MAX),
             ttl: LIFE * 2,
             deadline: UnixMillis(u64::MAX),
@@ -343,8 +349,7 @@ fn an_heir_knows_the_version_that_its_record_tells() {
 #[test]
 fn without_a_store_everything_is_the_life_cycles_matter() {
     let mut rig = rig(0);
-    rig.join(WhenDown::Stable, &AppRecord::default());
-    rig.envoys[0].keeper.shared = None;
+    rig.join_with(None, &AppRecord::default());
     rig.tick(0);
     assert_eq!(rig.done(0), ["call", "tell", "report"]);
     assert_eq!(rig.envoys[0].keeper.version(), Version::default());

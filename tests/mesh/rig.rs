@@ -1,46 +1,47 @@
-//! Envoys that share a store, on a virtual clock.
+//! Envoys that share a store, on a virtual clock: each does at once what its keeper says.
 
 use std::time::Duration;
 
-use crate::config::WhenDown;
-use crate::keeper::{Command, Event, Keeper, Pace, StorePolicy};
-use crate::record::AppRecord;
-use crate::secret::Secret;
-use crate::store::model::Model;
-use crate::store::{Problem, Step};
-use crate::time::{Millis, UnixMillis};
-use crate::token::{self, Attempt, Backoff, Moment, Policy, Report, Sample};
+use super::model::Model;
+use wechat_token::config::WhenDown;
+use wechat_token::keeper::{Command, Event, Keeper, StorePolicy};
+use wechat_token::record::AppRecord;
+use wechat_token::secret::Secret;
+use wechat_token::store::link::Pace;
+use wechat_token::store::{Problem, Step};
+use wechat_token::time::{Millis, UnixMillis};
+use wechat_token::token::{self, Attempt, Backoff, Moment, Policy, Report, Sample};
 
-pub(super) const S: Duration = Duration::from_secs(1);
-pub(super) const LIFE: Duration = Duration::from_secs(7_200);
-pub(super) const CALL: Duration = Duration::from_secs(5);
-pub(super) const START: Millis = Millis(1_000_000);
+pub(crate) const S: Duration = Duration::from_secs(1);
+pub(crate) const LIFE: Duration = Duration::from_secs(7_200);
+pub(crate) const CALL: Duration = Duration::from_secs(5);
+pub(crate) const START: Millis = Millis(1_000_000);
 /// The lead, and no jitter: when a token is refreshed.
-pub(super) const LEAD: Duration = Duration::from_secs(300);
+pub(crate) const LEAD: Duration = Duration::from_secs(300);
 
 /// Envoys that share a store, and the WeChat behind them. Answers come at once, unless a test holds them back.
-pub(super) struct Rig {
-    pub(super) now: Millis,
-    pub(super) luck: u64,
-    pub(super) store: Option<Model>,
-    pub(super) envoys: Vec<Envoy>,
+pub(crate) struct Rig {
+    pub(crate) now: Millis,
+    pub(crate) luck: u64,
+    pub(crate) store: Option<Model>,
+    pub(crate) envoys: Vec<Envoy>,
     /// Token calls that were made.
-    pub(super) calls: Vec<Attempt>,
-    pub(super) holds_calls: bool,
+    pub(crate) calls: Vec<Attempt>,
+    pub(crate) holds_calls: bool,
 }
 
-pub(super) struct Envoy {
-    pub(super) keeper: Keeper,
+pub(crate) struct Envoy {
+    pub(crate) keeper: Keeper,
     /// What it was told to do, in words.
-    pub(super) log: Vec<&'static str>,
-    pub(super) reports: Vec<Report>,
+    pub(crate) log: Vec<&'static str>,
+    pub(crate) reports: Vec<Report>,
 }
 
-pub(super) fn rig(envoys: usize) -> Rig {
+pub(crate) fn rig(envoys: usize) -> Rig {
     rig_with(envoys, WhenDown::Stable)
 }
 
-pub(super) fn rig_with(envoys: usize, when_down: WhenDown) -> Rig {
+pub(crate) fn rig_with(envoys: usize, when_down: WhenDown) -> Rig {
     let mut rig = Rig {
         now: START,
         luck: 1,
@@ -56,7 +57,20 @@ pub(super) fn rig_with(envoys: usize, when_down: WhenDown) -> Rig {
 }
 
 impl Rig {
-    pub(super) fn join(&mut self, when_down: WhenDown, record: &AppRecord) {
+    pub(crate) fn join(&mut self, when_down: WhenDown, record: &AppRecord) {
+        let store = StorePolicy {
+            pace: Pace {
+                step: S,
+                call: CALL,
+            },
+            when_down,
+            is_exclusive: true,
+        };
+        self.join_with(Some(store), record);
+    }
+
+    /// One more Envoy, that continues what `record` tells.
+    pub(crate) fn join_with(&mut self, store: Option<StorePolicy>, record: &AppRecord) {
         let policy = Policy {
             lead: LEAD,
             jitter: Duration::ZERO,
@@ -67,23 +81,15 @@ impl Rig {
             daily_budget: Some(1_000),
             call_timeout: CALL,
         };
-        let store = StorePolicy {
-            pace: Pace {
-                step: S,
-                call: CALL,
-            },
-            when_down,
-            is_exclusive: true,
-        };
         let moment = self.moment();
         self.envoys.push(Envoy {
-            keeper: Keeper::adopt(policy, Some(store), record, &moment),
+            keeper: Keeper::adopt(policy, store, record, &moment),
             log: Vec::new(),
             reports: Vec::new(),
         });
     }
 
-    pub(super) fn moment(&mut self) -> Moment {
+    pub(crate) fn moment(&mut self) -> Moment {
         self.luck += 1;
         Moment {
             now: self.now,
@@ -93,7 +99,7 @@ impl Rig {
     }
 
     /// Hands an event to an Envoy and does what it says, until there is nothing left.
-    pub(super) fn handle(&mut self, envoy: usize, event: Event<'_>) {
+    pub(crate) fn handle(&mut self, envoy: usize, event: Event<'_>) {
         let mut commands = {
             let moment = self.moment();
             self.envoys[envoy].keeper.handle(event, &moment)
@@ -112,7 +118,7 @@ impl Rig {
         }
     }
 
-    pub(super) fn obey(
+    pub(crate) fn obey(
         &mut self,
         envoy: usize,
         command: Command,
@@ -147,18 +153,18 @@ impl Rig {
         }
     }
 
-    pub(super) fn tick(&mut self, envoy: usize) {
+    pub(crate) fn tick(&mut self, envoy: usize) {
         self.handle(envoy, Event::Timer);
     }
 
-    pub(super) fn tick_all(&mut self) {
+    pub(crate) fn tick_all(&mut self) {
         for envoy in 0..self.envoys.len() {
             self.tick(envoy);
         }
     }
 
     /// Lets time pass, with a tick of each every quarter of a second.
-    pub(super) fn pass(&mut self, span: Duration) {
+    pub(crate) fn pass(&mut self, span: Duration) {
         let end = self.now.after(span);
         while self.now < end {
             self.now = self.now.after(Duration::from_millis(250)).min(end);
@@ -166,32 +172,32 @@ impl Rig {
         }
     }
 
-    pub(super) fn token(&self, envoy: usize) -> Option<&str> {
+    pub(crate) fn token(&self, envoy: usize) -> Option<&str> {
         let token = self.envoys[envoy].keeper.machine().serve(self.now)?;
         Some(token.value.expose())
     }
 
-    pub(super) fn tokens(&self) -> Vec<Option<&str>> {
+    pub(crate) fn tokens(&self) -> Vec<Option<&str>> {
         (0..self.envoys.len()).map(|n| self.token(n)).collect()
     }
 
     /// What an Envoy did since this was asked last.
-    pub(super) fn done(&mut self, envoy: usize) -> Vec<&'static str> {
+    pub(crate) fn done(&mut self, envoy: usize) -> Vec<&'static str> {
         std::mem::take(&mut self.envoys[envoy].log)
     }
 
-    pub(super) fn rejected(&mut self, envoy: usize) {
+    pub(crate) fn rejected(&mut self, envoy: usize) {
         let generation = self.envoys[envoy].keeper.machine().generation();
         let event = token::Event::Rejected(generation);
         self.handle(envoy, Event::Token(event));
     }
 
-    pub(super) fn store(&self) -> &Model {
+    pub(crate) fn store(&self) -> &Model {
         self.store.as_ref().unwrap()
     }
 }
 
-pub(super) fn granted(number: usize) -> Event<'static> {
+pub(crate) fn granted(number: usize) -> Event<'static> {
     Event::Token(token::Event::Granted {
         token: Secret::new(format!("t{number}")),
         expires_in: LIFE,

@@ -1,0 +1,16 @@
+//! Many Envoys and one store, on a virtual clock: the real core, a model of Redis, a WeChat with the classic endpoint's rules.
+
+// Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
+#![allow(
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::indexing_slicing
+)]
+
+#[path = "mesh/agreement.rs"]
+mod agreement;
+#[path = "mesh/model.rs"]
+mod model;
+#[path = "mesh/rig.rs"]
+mod rig;
