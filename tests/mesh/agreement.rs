@@ -1,7 +1,5 @@
 //! How Envoys that share a store agree on one token, step by step.
 
-use std::time::Duration;
-
 use wechat_token::config::WhenDown;
 use wechat_token::keeper::{Command, Event};
 use wechat_token::record::AppRecord;
