@@ -8,15 +8,18 @@ use wechat_token::config::{Config, Role};
 use wechat_token::host::headers::HeaderMap;
 use wechat_token::message::Message;
 use wechat_token::record::{decode_epoch, encode_epoch, AppRecord, SlotRecord};
+use wechat_token::resp::{decode, MAX_REPLY};
 use wechat_token::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp};
-use wechat_token::wechat::parse_token_reply;
+use wechat_token::secret::Secret;
+use wechat_token::store::wire::{read_answer, Login};
 use wechat_token::wechat::sniff::{look, Sniff, LIMIT};
+use wechat_token::wechat::{is_token, parse_token_reply};
 
 /// Takes one input; panics where it breaks a promise.
 pub(crate) type Target = fn(&[u8]);
 
 /// All of them, by the name of their folder in `corpus/`.
-pub(crate) const ALL: [(&str, Target); 7] = [
+pub(crate) const ALL: [(&str, Target); 8] = [
     ("configuration", configuration),
     ("token_reply", token_reply),
     ("sniff", sniff),
@@ -24,6 +27,7 @@ pub(crate) const ALL: [(&str, Target); 7] = [
     ("records", records),
     ("messages", messages),
     ("headers", headers),
+    ("redis_reply", redis_reply),
 ];
 
 /// A document is taken, or refused in one short line.
@@ -139,4 +143,33 @@ pub(crate) fn headers(data: &[u8]) {
     let pairs: Vec<_> = map.pairs().collect();
     let again = HeaderMap::from_bytes(HeaderMap::encode(&pairs));
     assert_eq!(again.pairs().collect::<Vec<_>>(), pairs);
+}
+
+/// An answer of Redis. What is read is a token or none; what is refused is one short line that repeats nothing but a code.
+pub(crate) fn redis_reply(data: &[u8]) {
+    let (replies, fault) = decode(data);
+    assert!(fault.is_some() || data.len() <= MAX_REPLY);
+    assert!(replies.len() <= data.len());
+    let plain = Login::default();
+    let known = Login {
+        username: None,
+        password: Some(Secret::new("a-password")),
+        database: 1,
+    };
+    for login in [plain, known] {
+        match read_answer(&login, data) {
+            Ok(answer) => {
+                if let Some(token) = answer.token {
+                    assert!(is_token(token.value.expose()) && token.left <= token.life);
+                }
+            }
+            Err(problem) => {
+                let line = problem.to_string();
+                assert!(
+                    line.len() < 256 && !line.contains(['\n', '\r', '\0']),
+                    "{line:?}"
+                );
+            }
+        }
+    }
 }
