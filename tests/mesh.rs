@@ -10,6 +10,8 @@
 
 #[path = "mesh/agreement.rs"]
 mod agreement;
+#[path = "mesh/day.rs"]
+mod day;
 #[path = "mesh/model.rs"]
 mod model;
 #[path = "mesh/rig.rs"]

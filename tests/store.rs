@@ -8,108 +8,25 @@
     clippy::indexing_slicing
 )]
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
-
-use proptest::prelude::*;
-use proptest::test_runner::TestRunner;
-use support::redis::Redis;
-use wechat_token::secret::Secret;
-use wechat_token::store::wire::{read_answer, request, Login};
-use wechat_token::store::{Answer, Nonce, Outcome, Problem, Step, Version};
-use wechat_token::time::{Millis, UnixMillis};
-
+#[path = "store/bed.rs"]
+mod bed;
+#[path = "store/likeness.rs"]
+mod likeness;
 #[path = "mesh/model.rs"]
 #[allow(dead_code)] // the mesh's tests use more of it
 mod model;
 
-use self::model::Model;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
 
-const PREFIX: &str = "wechat-token:";
-const APPID: &str = "wx0123456789abcdef";
-const RECORD: &str = "wechat-token:{wx0123456789abcdef}:token";
-const LOCK: &str = "wechat-token:{wx0123456789abcdef}:lock";
-const ME: Nonce = Nonce(0xa);
-const OTHER: Nonce = Nonce(0xb);
-const LIFE: Duration = Duration::from_secs(7_200);
-const NONE: Version = Version(0);
+use support::redis::Redis;
+use wechat_token::secret::Secret;
+use wechat_token::store::wire::{read_answer, request, Login};
+use wechat_token::store::{Outcome, Problem, Step, Version};
+use wechat_token::time::UnixMillis;
 
-/// A Redis, and who talks to it.
-struct Bed {
-    redis: Redis,
-    login: Login,
-}
-
-fn bed() -> Bed {
-    Bed {
-        redis: Redis::start(&[]),
-        login: Login::default(),
-    }
-}
-
-impl Bed {
-    /// One step over a connection of its own that is half-closed behind the request, as Envoy does it.
-    fn step(&self, step: &Step) -> Result<Answer, Problem> {
-        let mut socket = TcpStream::connect(self.redis.address()).unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(10)))
-            .unwrap();
-        socket
-            .write_all(&request(&self.login, PREFIX, APPID, step))
-            .unwrap();
-        socket.shutdown(Shutdown::Write).unwrap();
-        let mut bytes = Vec::new();
-        socket.read_to_end(&mut bytes).unwrap();
-        read_answer(&self.login, &bytes)
-    }
-
-    fn outcome(&self, step: &Step) -> Outcome {
-        self.step(step).unwrap().outcome
-    }
-
-    fn read(&self) -> Answer {
-        self.step(&Step::Read).unwrap()
-    }
-
-    /// A second ahead on Redis's clock.
-    fn soon(&self) -> UnixMillis {
-        UnixMillis(self.read().clock.0 + 1_000)
-    }
-
-    fn lock(&self, owner: Nonce, known: Version) -> Step {
-        Step::Lock {
-            owner,
-            known,
-            ttl: Duration::from_secs(14),
-            deadline: self.soon(),
-        }
-    }
-
-    fn publish(&self, owner: Nonce, known: Version, nonce: u64, token: &str) -> Step {
-        Step::Publish {
-            owner,
-            known,
-            deadline: self.soon(),
-            nonce: Nonce(nonce),
-            token: Secret::new(token),
-            left: LIFE,
-            life: LIFE,
-        }
-    }
-
-    /// Locks and publishes; the version that it got.
-    fn give(&self, known: Version, nonce: u64, token: &str) -> Version {
-        assert_eq!(self.outcome(&self.lock(ME, known)), Outcome::Locked);
-        let answer = self.step(&self.publish(ME, known, nonce, token)).unwrap();
-        assert_eq!(answer.outcome, Outcome::Published);
-        answer.version
-    }
-}
-
-fn value(answer: &Answer) -> Option<&str> {
-    answer.token.as_ref().map(|token| token.value.expose())
-}
+use self::bed::{bed, value, Bed, APPID, LIFE, LOCK, ME, NONE, OTHER, PREFIX, RECORD};
 
 #[test]
 fn an_empty_store_says_so_and_tells_the_time() {
@@ -404,80 +321,4 @@ fn bed_lock() -> Step {
         ttl: Duration::from_secs(14),
         deadline: UnixMillis(u64::from(u32::MAX) * 1_000),
     }
-}
-
-/// Steps by three owners, of which the model must say what the real script says.
-fn scripts() -> impl Strategy<Value = Vec<(u8, u8, u8, bool)>> {
-    prop::collection::vec(
-        (0..4_u8, 0..3_u8, 0..3_u8, prop::bool::weighted(0.15)),
-        1..12,
-    )
-}
-
-#[test]
-fn the_model_of_the_script_does_what_the_script_does() {
-    // Not by the macro: the server must end with the test.
-    let bed = bed();
-    let mut runner = TestRunner::new(ProptestConfig::with_cases(200));
-    let result = runner.run(&scripts(), |steps| {
-        bed.redis.run::<()>(&["FLUSHALL"]);
-        let start = bed.read().clock;
-        let mut model = Model::default();
-        // The versions that each side handed out, newest last.
-        let (mut real, mut modelled) = (vec![NONE], vec![NONE]);
-        for (kind, owner, nonce, is_late) in steps {
-            let before = bed.read().clock;
-            let deadline = |clock: UnixMillis| match is_late {
-                true => UnixMillis(clock.0.saturating_sub(1)),
-                false => UnixMillis(clock.0 + 60_000),
-            };
-            let known = |versions: &[Version]| {
-                versions[versions.len().saturating_sub(1 + usize::from(nonce == 2))]
-            };
-            let step = |known: Version, clock: UnixMillis| match kind {
-                0 => Step::Read,
-                1 => Step::Lock {
-                    owner: Nonce(owner.into()),
-                    known,
-                    ttl: LIFE,
-                    deadline: deadline(clock),
-                },
-                2 => Step::Publish {
-                    owner: Nonce(owner.into()),
-                    known,
-                    deadline: deadline(clock),
-                    nonce: Nonce(nonce.into()),
-                    token: Secret::new(format!("t{nonce}")),
-                    left: LIFE,
-                    life: LIFE,
-                },
-                _ => Step::Release {
-                    owner: Nonce(owner.into()),
-                    deadline: deadline(clock),
-                },
-            };
-            let told = bed.step(&step(known(&real), before)).unwrap();
-            // The model's clock is the real one, as it was at the step.
-            let now = Millis(told.clock.0);
-            let said = model.run(&step(known(&modelled), before), now);
-            let state = |answer: &Answer| {
-                (
-                    answer.outcome,
-                    answer.version != NONE,
-                    value(answer).map(str::to_owned),
-                    answer.locked_for.is_some(),
-                )
-            };
-            prop_assert_eq!(state(&told), state(&said), "{:?}", step(NONE, before));
-            prop_assert_eq!(
-                told.version != *real.last().unwrap(),
-                said.version != *modelled.last().unwrap()
-            );
-            prop_assert!(told.version >= *real.last().unwrap() && told.clock >= start);
-            real.push(told.version);
-            modelled.push(said.version);
-        }
-        Ok(())
-    });
-    result.unwrap_or_else(|problem| panic!("{problem}"));
 }

@@ -56,31 +56,41 @@ pub(crate) fn rig_with(envoys: usize, when_down: WhenDown) -> Rig {
     rig
 }
 
+/// How tokens are kept here.
+pub(crate) fn policy(jitter: Duration) -> Policy {
+    Policy {
+        lead: LEAD,
+        jitter,
+        backoff: Backoff::default(),
+        rejected_interval: 60 * S,
+        secrets: 1,
+        upstreams: 1,
+        daily_budget: Some(1_000),
+        call_timeout: CALL,
+    }
+}
+
+/// On the classic endpoint.
+pub(crate) fn store_policy(when_down: WhenDown) -> StorePolicy {
+    StorePolicy {
+        pace: Pace {
+            step: S,
+            call: CALL,
+        },
+        when_down,
+        is_exclusive: true,
+    }
+}
+
 impl Rig {
     pub(crate) fn join(&mut self, when_down: WhenDown, record: &AppRecord) {
-        let store = StorePolicy {
-            pace: Pace {
-                step: S,
-                call: CALL,
-            },
-            when_down,
-            is_exclusive: true,
-        };
+        let store = store_policy(when_down);
         self.join_with(Some(store), record);
     }
 
     /// One more Envoy, that continues what `record` tells.
     pub(crate) fn join_with(&mut self, store: Option<StorePolicy>, record: &AppRecord) {
-        let policy = Policy {
-            lead: LEAD,
-            jitter: Duration::ZERO,
-            backoff: Backoff::default(),
-            rejected_interval: 60 * S,
-            secrets: 1,
-            upstreams: 1,
-            daily_budget: Some(1_000),
-            call_timeout: CALL,
-        };
+        let policy = policy(Duration::ZERO);
         let moment = self.moment();
         self.envoys.push(Envoy {
             keeper: Keeper::adopt(policy, store, record, &moment),
