@@ -59,8 +59,6 @@ struct Shared {
     /// A rejection that waits for the store's word.
     rejected: Option<Generation>,
     is_exclusive: bool,
-    /// The token call on its way went round the store.
-    is_detour: bool,
 }
 
 /// What the keeper needs to know of a store.
@@ -103,7 +101,6 @@ impl Keeper {
                 when_down: store.when_down,
                 rejected: None,
                 is_exclusive: store.is_exclusive,
-                is_detour: false,
             }),
         }
     }
@@ -111,12 +108,14 @@ impl Keeper {
     /// Takes an event and says what is to be done.
     pub fn handle(&mut self, event: Event<'_>, moment: &Moment) -> Vec<Command> {
         let mut todo = Todo::default();
-        match event {
-            Event::Timer => {}
-            Event::Token(event) => self.handle_token(event, moment, &mut todo),
-            Event::Answered(answer) => self.handle_answer(answer, moment, &mut todo),
+        match (&mut self.shared, event) {
+            (Some(shared), event) => shared.handle(&mut self.machine, event, moment, &mut todo),
+            (None, Event::Timer) => {
+                todo.add(self.machine.handle(token::Event::Timer, moment));
+            }
+            (None, Event::Token(event)) => todo.add(self.machine.handle(event, moment)),
+            (None, Event::Answered(_)) => {}
         }
-        self.go_on(moment, &mut todo);
         todo.0
     }
 
@@ -124,7 +123,9 @@ impl Keeper {
     pub fn next_wakeup(&self) -> Millis {
         let machine = self.machine.next_wakeup();
         match &self.shared {
-            Some(shared) if self.machine.is_refreshing() && !shared.link.is_asking() => machine,
+            Some(shared) if shared.link.is_asking() => shared.link.next_wakeup(machine),
+            Some(_) if self.machine.is_refreshing() => machine,
+            Some(shared) if shared.rejected.is_some() => Millis(0),
             Some(shared) => shared.link.next_wakeup(machine),
             None => machine,
         }
@@ -152,74 +153,110 @@ impl Keeper {
         self.machine.store(record);
         record.version = self.version();
     }
+}
 
-    fn handle_token(&mut self, event: token::Event<'_>, moment: &Moment, todo: &mut Todo) {
-        let Some(shared) = &mut self.shared else {
-            return todo.add(self.machine.handle(event, moment));
-        };
+impl Shared {
+    fn handle(
+        &mut self,
+        machine: &mut Machine,
+        event: Event<'_>,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) {
         match event {
-            // Somebody may have a newer token already.
-            token::Event::Rejected(generation)
-                if generation == self.machine.generation()
-                    && !self.machine.is_refreshing()
-                    && !shared.link.is_silent(moment.now)
-                    && !shared.link.is_fresh(moment.now) =>
-            {
-                shared.rejected = Some(generation);
+            Event::Timer => {}
+            // By itself a rejection sends nothing: it is for the driver to say how many calls there may be at once.
+            Event::Token(token::Event::Rejected(generation)) => {
+                return self.handle_rejected(machine, generation, moment, todo);
             }
-            token::Event::Granted { .. } => {
-                let before = (self.machine.generation(), self.machine.end());
-                todo.add(self.machine.handle(event, moment));
-                if (self.machine.generation(), self.machine.end()) != before {
-                    let is_rival = shared.is_exclusive && !shared.is_detour;
-                    shared.link.owe(is_rival, moment.now, moment.sample);
-                }
-            }
-            token::Event::NotSent => {
-                shared.link.rest_after_unsent(moment.now);
-                todo.add(self.machine.handle(event, moment));
-            }
-            event => todo.add(self.machine.handle(event, moment)),
+            Event::Token(event) => self.handle_token(machine, event, moment, todo),
+            Event::Answered(answer) => self.handle_answer(machine, answer, moment, todo),
+        }
+        self.go_on(machine, moment, todo);
+    }
+
+    /// Somebody may have a newer token already: the store is asked first, where it answers and was not asked just now.
+    fn handle_rejected(
+        &mut self,
+        machine: &mut Machine,
+        generation: Generation,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) {
+        if generation == machine.generation()
+            && !machine.is_refreshing()
+            && !self.link.is_silent(moment.now)
+            && !self.link.is_fresh(moment.now)
+        {
+            self.rejected = Some(generation);
+        } else {
+            let event = token::Event::Rejected(generation);
+            todo.add(machine.handle(event, moment));
         }
     }
 
-    fn handle_answer(&mut self, answer: Result<Answer, Problem>, moment: &Moment, todo: &mut Todo) {
-        let Some(shared) = &mut self.shared else {
-            return;
-        };
-        let Some((step, asked_at)) = shared.link.take_asked() else {
+    fn handle_token(
+        &mut self,
+        machine: &mut Machine,
+        event: token::Event<'_>,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) {
+        if matches!(event, token::Event::NotSent) {
+            self.link.rest_after_unsent(moment.now);
+        }
+        let before = (machine.generation(), machine.end());
+        let is_granted = matches!(event, token::Event::Granted { .. });
+        todo.add(machine.handle(event, moment));
+        if is_granted && (machine.generation(), machine.end()) != before {
+            let is_rival = self.is_exclusive && !machine.is_detour();
+            self.link.owe(is_rival, moment.now, moment.sample);
+        }
+    }
+
+    fn handle_answer(
+        &mut self,
+        machine: &mut Machine,
+        answer: Result<Answer, Problem>,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) {
+        let Some((step, asked_at)) = self.link.take_asked() else {
             return;
         };
         match answer {
             Ok(answer) => {
-                if shared.link.heard(&step, &answer, moment.now, moment.sample) {
+                if self.link.heard(&step, &answer, moment.now, moment.sample) {
                     todo.report(Report::StoreBack);
                 }
-                self.learn(&step, &answer, asked_at, moment, todo);
-                self.plan_read(moment);
+                self.learn(machine, &step, &answer, asked_at, moment, todo);
+                let is_live = machine.serve(moment.now).is_some();
+                let window = machine.window().filter(|_| is_live);
+                self.link.pause(moment.now, window, moment.sample);
             }
             Err(_) => {
-                if shared.link.missed(moment.now, moment.sample) {
+                if self.link.missed(moment.now, moment.sample) {
                     todo.report(Report::StoreLost);
                 }
             }
         }
-        self.settle_rejection(moment, todo);
+        if let Some(generation) = self.rejected.take() {
+            let event = token::Event::Rejected(generation);
+            todo.add(machine.handle(event, moment));
+        }
     }
 
     /// Compares what the store has with what is here.
     fn learn(
         &mut self,
+        machine: &mut Machine,
         step: &Step,
         answer: &Answer,
         asked_at: Millis,
         moment: &Moment,
         todo: &mut Todo,
     ) {
-        let Some(shared) = &mut self.shared else {
-            return;
-        };
-        let link = &mut shared.link;
+        let link = &mut self.link;
         if answer.outcome == Outcome::Published {
             link.settle();
             link.learn(answer.version);
@@ -233,89 +270,71 @@ impl Keeper {
                 Some(stored) => {
                     let token = as_local(stored, asked_at);
                     let event = token::Event::Adopted { token, is_doubtful };
-                    todo.add(self.machine.handle(event, moment));
+                    todo.add(machine.handle(event, moment));
                 }
                 None => todo.push(Command::Save),
             }
         } else if *step == Step::Read && !link.owes() && answer.locked_for.is_none() {
-            let here = self.machine.serve(moment.now).map(|token| &token.value);
+            let here = machine.serve(moment.now).map(|token| &token.value);
             let there = answer.token.as_ref().map(|token| &token.value);
-            let is_due = self.machine.next_wakeup() <= moment.now;
-            if here.is_some() && here != there && !is_due && shared.rejected.is_none() {
+            let is_due = machine.next_wakeup() <= moment.now;
+            if here.is_some() && here != there && !is_due && self.rejected.is_none() {
                 link.owe(false, moment.now, moment.sample);
             }
         }
     }
 
-    /// The store is silent: a call that is due goes round it, or is withheld.
-    fn do_without(&mut self, moment: &Moment, todo: &mut Todo) {
-        let Some(shared) = &mut self.shared else {
-            return;
-        };
-        let event = match shared.when_down {
-            WhenDown::Stable => token::Event::Detour,
-            WhenDown::Hold => token::Event::Withheld,
-        };
-        shared.is_detour = true;
-        todo.add(self.machine.handle(event, moment));
-    }
-
-    /// A rejection waits until the store was asked whether somebody has a newer token already.
-    fn settle_rejection(&mut self, moment: &Moment, todo: &mut Todo) {
-        let rejected = self
-            .shared
-            .as_mut()
-            .and_then(|shared| shared.rejected.take());
-        if let Some(generation) = rejected {
-            let event = token::Event::Rejected(generation);
-            todo.add(self.machine.handle(event, moment));
-        }
-    }
-
     /// Does what is due now, one thing at a time.
-    fn go_on(&mut self, moment: &Moment, todo: &mut Todo) {
+    fn go_on(&mut self, machine: &mut Machine, moment: &Moment, todo: &mut Todo) {
         let now = moment.now;
-        let Some(shared) = &mut self.shared else {
-            return todo.add(self.machine.handle(token::Event::Timer, moment));
-        };
-        if shared.link.is_asking() {
-            if now < shared.link.next_wakeup(now) {
+        if self.link.is_asking() {
+            if now < self.link.next_wakeup(now) {
                 return;
             }
             let lost = Problem::Unreachable("the reply never came");
-            self.handle_answer(Err(lost), moment, todo);
-            return self.go_on(moment, todo);
+            self.handle_answer(machine, Err(lost), moment, todo);
+            return self.go_on(machine, moment, todo);
         }
-        if self.machine.is_refreshing() {
-            return todo.add(self.machine.handle(token::Event::Timer, moment));
+        if machine.is_refreshing() {
+            return todo.add(machine.handle(token::Event::Timer, moment));
         }
-        let is_due = self.machine.next_wakeup() <= now;
-        if shared.link.is_silent(now) {
+        let is_due = machine.next_wakeup() <= now;
+        if self.link.is_silent(now) {
             if is_due {
-                self.do_without(moment, todo);
+                // A call that is due goes round the store, or is withheld.
+                let event = match self.when_down {
+                    WhenDown::Stable => token::Event::Detour,
+                    WhenDown::Hold => token::Event::Withheld,
+                };
+                todo.add(machine.handle(event, moment));
             }
             return;
         }
-        if let Some(step) = self.next_step(is_due, moment, todo) {
-            self.ask(step, now, todo);
+        if let Some(step) = self.next_step(machine, is_due, moment, todo) {
+            self.link.asked(step.clone(), now);
+            todo.push(Command::Ask(step));
         }
     }
 
     /// What to ask the store now, if anything; or makes the token call, where the lock is ours.
-    fn next_step(&mut self, is_due: bool, moment: &Moment, todo: &mut Todo) -> Option<Step> {
+    fn next_step(
+        &mut self,
+        machine: &mut Machine,
+        is_due: bool,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) -> Option<Step> {
         let now = moment.now;
-        let shared = self.shared.as_mut()?;
-        let link = &mut shared.link;
-        if shared.rejected.is_some() {
+        let link = &mut self.link;
+        if self.rejected.is_some() {
             return Some(Step::Read);
         }
-        if let Some(step) = link.publish_step(now, self.machine.serve(now)) {
+        if let Some(step) = link.publish_step(now, machine.serve(now)) {
             return Some(step);
         }
         if is_due && link.has_lock(now) {
-            shared.is_detour = false;
-            todo.add(self.machine.handle(token::Event::Timer, moment));
-            if self.machine.is_refreshing() {
+            todo.add(machine.handle(token::Event::Timer, moment));
+            if machine.is_refreshing() {
                 return None;
             }
         } else if is_due {
@@ -325,21 +344,6 @@ impl Keeper {
         }
         let read = link.wants_read(now).then_some(Step::Read);
         link.release_step(now).or(read)
-    }
-
-    fn ask(&mut self, step: Step, now: Millis, todo: &mut Todo) {
-        if let Some(shared) = &mut self.shared {
-            shared.link.asked(step.clone(), now);
-            todo.push(Command::Ask(step));
-        }
-    }
-
-    fn plan_read(&mut self, moment: &Moment) {
-        let is_live = self.machine.serve(moment.now).is_some();
-        let window = self.machine.window().filter(|_| is_live);
-        if let Some(shared) = &mut self.shared {
-            shared.link.pause(moment.now, window, moment.sample);
-        }
     }
 }
 

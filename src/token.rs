@@ -59,6 +59,11 @@ pub struct Token {
 }
 
 impl Token {
+    /// How long it lives in all.
+    pub fn life(&self) -> Duration {
+        self.deadline.since(self.granted_at)
+    }
+
     /// Whether the token may still be used.
     pub fn is_live(&self, now: Millis) -> bool {
         now < self.deadline

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Answer, Nonce, Outcome, Step, Stored, Version};
-use crate::time::{Millis, UnixMillis};
+use crate::time::{millis, Millis, UnixMillis};
 use crate::token::{Backoff, Sample, Token};
 
 /// A callback that is lost must not stop the app for ever; after the step's own timeout and this, it counts as failed.
@@ -18,7 +18,7 @@ const SELDOM: Duration = Duration::from_secs(30);
 /// A step that was late, because Redis's clock is not where it was, is tried again after this.
 const LATE_PAUSE: Duration = Duration::from_millis(250);
 /// At most one read by a rejected token in this time.
-pub const BETWEEN_READS: Duration = Duration::from_secs(1);
+const BETWEEN_READS: Duration = Duration::from_secs(1);
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Link {
             nonce: debt.nonce,
             token: token.value.clone(),
             left: token.deadline.since(now),
-            life: token.deadline.since(token.granted_at),
+            life: token.life(),
         })
     }
 
@@ -224,7 +224,8 @@ impl Link {
         self.asking.take().map(|asking| (asking.step, asking.since))
     }
 
-    /// The store has to be told of our token. A rival came from a call that, beside another Envoy's, ends that one's token or is ended by it.
+    /// The store has to be told of our token. A rival came from a call that, beside another Envoy's, ends that one's token
+    /// or is ended by it.
     pub fn owe(&mut self, is_rival: bool, now: Millis, sample: Sample) {
         self.debt = Some(Debt {
             nonce: Nonce(sample.derive(2).0),
@@ -284,7 +285,7 @@ impl Link {
     }
 
     /// No lock is asked for and nothing is published before this.
-    pub fn rest(&mut self, until: Millis) {
+    fn rest(&mut self, until: Millis) {
         self.next_lock = until;
         if let Some(debt) = &mut self.debt {
             debt.next_try = until;
@@ -327,11 +328,8 @@ impl Link {
     /// we have given it up. None before Redis's clock is known.
     fn deadline(&self, now: Millis) -> Option<UnixMillis> {
         let clock = self.clock?;
-        let passed = u64::try_from(now.since(clock.at).as_millis()).ok()?;
-        let step = u64::try_from(self.pace.step.as_millis()).ok()?;
-        Some(UnixMillis(
-            clock.seen.0.saturating_add(passed).saturating_add(step),
-        ))
+        let end = now.since(clock.at).saturating_add(self.pace.step);
+        Some(UnixMillis(clock.seen.0.saturating_add(millis(end))))
     }
 }
 

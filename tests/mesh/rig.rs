@@ -200,6 +200,8 @@ impl Rig {
         let generation = self.envoys[envoy].keeper.machine().generation();
         let event = token::Event::Rejected(generation);
         self.handle(envoy, Event::Token(event));
+        // As the driver does it: what is due because of it begins at once.
+        self.tick(envoy);
     }
 
     pub(crate) fn store(&self) -> &Model {

@@ -75,13 +75,42 @@ fn the_new_holder_of_a_lease_is_told_of_rejected_tokens() {
     assert_eq!((told(0), told(1)), (false, true), "slot 1 is the heir's");
 }
 
-#[test]
-fn calls_whose_callback_never_comes_do_not_block_the_others() {
-    let apps: Vec<String> = (0..40)
+/// A configuration of this many apps.
+fn many_apps(count: usize) -> String {
+    let apps: Vec<String> = (0..count)
         .map(|n| format!(r#"{{"appid": "wx{n}", "secret": {{"value": "s"}}}}"#))
         .collect();
-    let document = format!(r#"{{"apps": [{}]}}"#, apps.join(","));
-    let host = FakeHost::new("refresher", &document);
+    format!(r#"{{"apps": [{}]}}"#, apps.join(","))
+}
+
+#[test]
+fn rejected_tokens_of_many_apps_do_not_make_as_many_calls_at_once() {
+    let host = FakeHost::new("refresher", &many_apps(40));
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    for call in 1..=40 {
+        host.0.borrow_mut().reply = GRANT.to_owned();
+        singleton.handle_callout(&host, call, 1);
+    }
+    assert_eq!(host.0.borrow().calls.len(), 40);
+    host.later(100 * S);
+    singleton.handle_tick(&host);
+    let queue = host.resolve_queue(&queue_name(0)).unwrap();
+    for app in 0..40 {
+        let rejected = Message::Rejected {
+            appid: format!("wx{app}"),
+            generation: Generation(1),
+        };
+        host.enqueue(queue, &rejected.encode()).unwrap();
+    }
+    singleton.handle_queue(&host);
+    assert_eq!(host.0.borrow().calls.len(), 40 + 32, "no more at once");
+}
+
+#[test]
+fn calls_whose_callback_never_comes_do_not_block_the_others() {
+    let host = FakeHost::new("refresher", &many_apps(40));
     host.0.borrow_mut().clusters.push("wechat_token");
     let mut singleton = root(&host, "refresher", 1);
     singleton.handle_tick(&host);

@@ -11,11 +11,19 @@ impl Machine {
         self.token.as_ref().map(|token| token.deadline)
     }
 
+    /// Whether the last call went round the store, to the stable endpoint.
+    pub fn is_detour(&self) -> bool {
+        self.attempt.detour
+    }
+
     /// From when on others may renew the token that is there: its lead, without the part that luck takes off.
     pub fn window(&self) -> Option<Millis> {
         let token = self.token.as_ref()?;
-        let life = token.deadline.since(token.granted_at);
-        Some(token.deadline.before(self.policy.lead.min(life / 2)))
+        Some(
+            token
+                .deadline
+                .before(self.policy.lead.min(token.life() / 2)),
+        )
     }
 
     pub(super) fn handle_withheld(&mut self, moment: &Moment) -> Vec<Command> {
@@ -67,9 +75,8 @@ impl Machine {
         let Some(token) = &self.token else {
             return State::Empty;
         };
-        let life = token.deadline.since(token.granted_at);
         State::Fresh {
-            refresh_at: self.refresh_time(token.deadline, life, moment),
+            refresh_at: self.refresh_time(token.deadline, token.life(), moment),
         }
     }
 
