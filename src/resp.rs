@@ -41,13 +41,20 @@ pub enum RespError {
     TooLarge,
 }
 
-impl fmt::Display for RespError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            RespError::Truncated => "the answer ends in the middle of a reply",
+impl RespError {
+    /// The same in words.
+    pub fn words(self) -> &'static str {
+        match self {
+            RespError::Truncated => "the answer broke off",
             RespError::Malformed => "the answer is not RESP",
             RespError::TooLarge => "the answer is longer than 64 KiB",
-        })
+        }
+    }
+}
+
+impl fmt::Display for RespError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }
 

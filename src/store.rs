@@ -140,9 +140,8 @@ pub enum Problem {
 impl From<RespError> for Problem {
     fn from(error: RespError) -> Problem {
         match error {
-            RespError::Truncated => Problem::Unreachable("the answer broke off"),
-            RespError::Malformed => Problem::Unreadable("the answer is not RESP"),
-            RespError::TooLarge => Problem::Unreadable("the answer is longer than 64 KiB"),
+            RespError::Truncated => Problem::Unreachable(error.words()),
+            RespError::Malformed | RespError::TooLarge => Problem::Unreadable(error.words()),
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Answer, Nonce, Outcome, Problem, Step, Stored, Version};
-use crate::resp::{decode, push_command, Reply};
+use crate::resp::{decode, push_command, Reply, RespError};
 use crate::secret::Secret;
 use crate::time::{millis, UnixMillis};
 use crate::wechat::is_token;
@@ -111,12 +111,9 @@ pub fn read_answer(login: &Login, bytes: &[u8]) -> Result<Answer, Problem> {
     }
     let before = usize::from(login.password.is_some()) + usize::from(login.database != 0);
     match (replies.into_iter().nth(before), fault) {
-        (Some(Reply::Array(fields)), _) => {
-            answer(fields).ok_or(Problem::Unreadable("the script's answer is not ours"))
-        }
-        (None, Some(fault)) => Err(fault.into()),
-        (None, None) => Err(Problem::Unreachable("the answer broke off")),
-        (Some(_), _) => Err(Problem::Unreadable("the script's answer is not ours")),
+        (Some(Reply::Array(fields)), _) => answer(fields).ok_or(NOT_OURS),
+        (Some(_), _) => Err(NOT_OURS),
+        (None, fault) => Err(fault.unwrap_or(RespError::Truncated).into()),
     }
 }
 
@@ -203,6 +200,8 @@ fn code(error: &str) -> String {
     }
 }
 
+/// Something answers that is not the script.
+const NOT_OURS: Problem = Problem::Unreadable("the script's answer is not ours");
 /// What a script of ours can run into.
 const KNOWN_IN_SCRIPTS: [&str; 4] = ["WRONGTYPE", "READONLY", "OOM", "MISCONF"];
 

@@ -1,5 +1,7 @@
 //! Steps at the shared store: a callout whose body is RESP, to a listener that hands bytes on (docs/redis.md).
 
+use std::rc::Rc;
+
 use super::calls::{Call, Callee};
 use super::Refresher;
 use crate::config::App;
@@ -50,7 +52,7 @@ impl Refresher {
         app: usize,
         status: Option<u16>,
     ) {
-        let config = std::rc::Rc::clone(&self.config);
+        let config = Rc::clone(&self.config);
         let (Some(redis), Some(entry)) = (&config.redis, config.apps.get(app)) else {
             return;
         };
