@@ -16,3 +16,6 @@ mod day;
 mod model;
 #[path = "mesh/rig.rs"]
 mod rig;
+#[path = "simulation/rng.rs"]
+#[allow(dead_code)] // the simulation of one Envoy uses more of it
+mod rng;

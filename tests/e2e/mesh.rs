@@ -12,7 +12,7 @@ use support::wechat::{FakeWeChat, Outcome, Settings, TokenCall};
 use tempfile::TempDir;
 
 use crate::settings::Setting;
-use crate::world::{plan, APPID, HOST};
+use crate::world::{end_hiding, plan, APPID, HOST};
 
 /// Redis's password, which must be nowhere.
 const PASSWORD: &str = "the-password-of-redis";
@@ -60,8 +60,7 @@ impl MeshPlan {
     }
 
     pub(crate) async fn start(self) -> Mesh {
-        let redis = Redis::start(&["--requirepass", PASSWORD]);
-        self.start_with(redis).await
+        self.start_with(Mesh::redis()).await
     }
 
     /// With this Redis, which may be down or frozen.
@@ -185,14 +184,7 @@ impl Mesh {
         let mut leaks = self.fake.leaks();
         leaks.push(PASSWORD.to_owned());
         for envoy in self.envoys {
-            let dump = envoy.admin_get("/config_dump").await.text().to_string();
-            let ended = tokio::task::block_in_place(|| envoy.terminate());
-            for text in [dump, ended.log] {
-                assert!(!text.contains("in-VM backtrace"), "{text}");
-                for leak in &leaks {
-                    assert!(!text.contains(leak.as_str()), "{leak} is told");
-                }
-            }
+            end_hiding(envoy, &leaks).await;
         }
     }
 }

@@ -279,30 +279,35 @@ impl World {
     /// As [`Self::finish`]; these words must not be seen either.
     pub(crate) async fn finish_hiding(self, words: &[&str]) {
         self.fake.report().assert_clean();
-        let mut seen = Vec::new();
-        for page in PAGES {
-            let text = self.envoy.admin_get(page).await.text();
-            assert!(!text.is_empty(), "{page}");
-            seen.push((page, text));
-        }
         let mut leaks = self.fake.leaks();
         leaks.extend(words.iter().map(ToString::to_string));
-        let envoy = self.envoy;
-        let ended = tokio::task::block_in_place(|| envoy.terminate());
-        assert!(ended.status.success(), "{}:\n{}", ended.status, ended.log);
-        // The header is in every line of the default access log, so the leak would be seen if there was one.
-        let is_logged = ["HTTP/1.1\"", "HTTP/2\""].map(|end| ended.log.contains(end));
-        assert!(is_logged.contains(&true), "no access log");
-        assert!(!ended.log.contains("panicked"), "{}", ended.log);
-        // What Envoy says of a virtual machine that trapped.
-        assert!(!ended.log.contains("in-VM backtrace"), "{}", ended.log);
-        seen.push(("log", ended.log));
-        for (place, text) in seen {
-            for leak in &leaks {
-                let found = text.find(leak.as_str());
-                let line = found.and_then(|at| text[..at].lines().last());
-                assert!(found.is_none(), "{place} holds {leak}: {line:?}");
-            }
+        end_hiding(self.envoy, &leaks).await;
+    }
+}
+
+/// Ends an Envoy, as it should end; none of these words stands in its log, access log or admin pages, and no virtual machine
+/// trapped.
+pub(crate) async fn end_hiding(envoy: Envoy, leaks: &[String]) {
+    let mut seen = Vec::new();
+    for page in PAGES {
+        let text = envoy.admin_get(page).await.text();
+        assert!(!text.is_empty(), "{page}");
+        seen.push((page, text));
+    }
+    let ended = tokio::task::block_in_place(|| envoy.terminate());
+    assert!(ended.status.success(), "{}:\n{}", ended.status, ended.log);
+    // The header is in every line of the default access log, so the leak would be seen if there was one.
+    let is_logged = ["HTTP/1.1\"", "HTTP/2\""].map(|end| ended.log.contains(end));
+    assert!(is_logged.contains(&true), "no access log");
+    assert!(!ended.log.contains("panicked"), "{}", ended.log);
+    // What Envoy says of a virtual machine that trapped.
+    assert!(!ended.log.contains("in-VM backtrace"), "{}", ended.log);
+    seen.push(("log", ended.log));
+    for (place, text) in seen {
+        for leak in leaks {
+            let found = text.find(leak.as_str());
+            let line = found.and_then(|at| text[..at].lines().last());
+            assert!(found.is_none(), "{place} holds {leak}: {line:?}");
         }
     }
 }

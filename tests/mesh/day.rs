@@ -1,8 +1,7 @@
 //! A day of a mesh, event by event: Envoys that come and go, networks that part, a WeChat whose classic endpoint ends the token
 //! before at each call. What must hold is checked at every use of a token.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use wechat_token::config::WhenDown;
@@ -15,6 +14,7 @@ use wechat_token::token::{self, Attempt, Moment, Sample};
 
 use super::model::Model;
 use super::rig::{policy, store_policy, LIFE, S};
+use super::rng::Rng;
 
 /// How long a replaced token works on.
 const OVERLAP: Duration = Duration::from_secs(300);
@@ -59,12 +59,12 @@ enum What {
 struct Day {
     plan: Plan,
     now: Millis,
-    luck: u64,
+    luck: Rng,
     store: Model,
     envoys: Vec<(Keeper, u64)>,
-    /// What comes, by its time, number, Envoy and the Envoy's life.
-    queue: BinaryHeap<Reverse<(Millis, u64, usize, u64)>>,
-    whats: Vec<Option<What>>,
+    /// What comes, by its time and a number: to which Envoy, and to which of its lives.
+    queue: BTreeMap<(Millis, u64), (usize, u64, What)>,
+    put: u64,
     /// Tokens of the classic endpoint: when the next one replaced each.
     tokens: Vec<(Millis, Option<Millis>)>,
     outcome: Outcome,
@@ -74,11 +74,11 @@ struct Day {
 pub(crate) fn live(plan: Plan) -> Outcome {
     let mut day = Day {
         now: Millis(1_000_000),
-        luck: plan.seed,
+        luck: Rng::new(plan.seed),
         store: Model::ahead_by(1_700_000_000_000),
         envoys: Vec::new(),
-        queue: BinaryHeap::new(),
-        whats: Vec::new(),
+        queue: BTreeMap::new(),
+        put: 0,
         tokens: Vec::new(),
         outcome: Outcome::default(),
         plan,
@@ -86,23 +86,24 @@ pub(crate) fn live(plan: Plan) -> Outcome {
     for envoy in 0..day.plan.envoys {
         let keeper = day.keeper();
         day.envoys.push((keeper, 0));
-        let at = day.now.after(Duration::from_millis(day.below(5_000)));
+        let at = day
+            .now
+            .after(Duration::from_millis(day.luck.between(0, 4_999)));
         day.put(at, envoy, What::Tick);
         day.put(at.after(10 * S), envoy, What::Use);
     }
     let end = day.now.after(HOUR * day.plan.hours);
     let crashes = day.plan.crashes * u64::from(day.plan.hours);
     for _ in 0..crashes {
-        let at = Millis(day.now.0 + day.below(end.0 - day.now.0));
-        let envoy = day.below(day.plan.envoys as u64) as usize;
+        let at = Millis(day.luck.between(day.now.0, end.0 - 1));
+        let envoy = day.luck.index(day.plan.envoys);
         day.put(at, envoy, What::Crash);
     }
-    while let Some(Reverse((at, number, envoy, life))) = day.queue.pop() {
+    while let Some(((at, _), (envoy, life, what))) = day.queue.pop_first() {
         if at > end {
             break;
         }
         day.now = at;
-        let what = day.whats[number as usize].take().unwrap();
         day.meet(envoy, life, what);
     }
     day.outcome.made = day.tokens.len();
@@ -110,15 +111,6 @@ pub(crate) fn live(plan: Plan) -> Outcome {
 }
 
 impl Day {
-    fn random(&mut self) -> u64 {
-        self.luck = self.luck.wrapping_add(1);
-        Sample(self.luck).derive(11).0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.random() % bound
-    }
-
     fn keeper(&mut self) -> Keeper {
         let moment = self.moment();
         let store = Some(store_policy(WhenDown::Stable));
@@ -129,15 +121,14 @@ impl Day {
         Moment {
             now: self.now,
             wall: UnixMillis(1_700_000_000_000 + self.now.0),
-            sample: Sample(self.random()),
+            sample: Sample(self.luck.next()),
         }
     }
 
     fn put(&mut self, at: Millis, envoy: usize, what: What) {
-        let number = self.whats.len() as u64;
-        self.whats.push(Some(what));
-        let life = self.envoys.get(envoy).map_or(0, |(_, life)| *life);
-        self.queue.push(Reverse((at, number, envoy, life)));
+        let life = self.envoys[envoy].1;
+        self.put += 1;
+        self.queue.insert((at, self.put), (envoy, life, what));
     }
 
     fn is_apart(&self, envoy: usize) -> bool {
@@ -159,12 +150,8 @@ impl Day {
             }
             What::Use => {
                 self.use_token(envoy);
-                let pause = Duration::from_millis(20_000 + self.below(20_000));
-                // Whoever lives then.
-                let number = self.whats.len() as u64;
-                self.whats.push(Some(What::Use));
-                let at = self.now.after(pause);
-                self.queue.push(Reverse((at, number, envoy, u64::MAX)));
+                let pause = Duration::from_millis(self.luck.between(20_000, 39_999));
+                self.put(self.now.after(pause), envoy, What::Use);
             }
             What::Granted(attempt) => {
                 // WeChat answers whoever asked, dead or alive.
@@ -203,13 +190,13 @@ impl Day {
                     self.outcome.steps += 1;
                     let delay = match self.is_apart(envoy) {
                         true => 1_000,
-                        false => 1 + self.below(9),
+                        false => self.luck.between(1, 9),
                     };
                     let at = self.now.after(Duration::from_millis(delay));
                     self.put(at, envoy, What::Answer(step));
                 }
                 Command::Fetch(attempt) => {
-                    let delay = Duration::from_millis(50 + self.below(400));
+                    let delay = Duration::from_millis(self.luck.between(50, 449));
                     self.put(self.now.after(delay), envoy, What::Granted(attempt));
                 }
                 Command::Publish | Command::Save | Command::Report(_) => {}
