@@ -11,7 +11,8 @@ use wechat_token::record::{decode_epoch, encode_epoch, AppRecord, SlotRecord};
 use wechat_token::resp::{decode, MAX_REPLY};
 use wechat_token::rewrite::{inject, redact, scan, strip, CallerTokens, NamedApp};
 use wechat_token::secret::Secret;
-use wechat_token::store::wire::{read_answer, Login};
+use wechat_token::store::mirror::{Format, Found, Mirror};
+use wechat_token::store::wire::{Access, Login};
 use wechat_token::wechat::sniff::{look, Sniff, LIMIT};
 use wechat_token::wechat::{is_token, parse_token_reply};
 
@@ -150,17 +151,44 @@ pub(crate) fn redis_reply(data: &[u8]) {
     let (replies, fault) = decode(data);
     assert!(fault.is_some() || data.len() <= MAX_REPLY);
     assert!(replies.len() <= data.len());
-    let plain = Login::default();
     let known = Login {
         username: None,
         password: Some(Secret::new("a-password")),
         database: 1,
     };
-    for login in [plain, known] {
-        match read_answer(&login, data) {
+    let mirror = |format| Mirror {
+        key: "k".to_owned(),
+        format,
+        ttl: None,
+        expires_at_key: None,
+    };
+    let neighbourly = Access {
+        mirrors: [Format::Plain, Format::Json, Format::Kryo5]
+            .map(mirror)
+            .to_vec(),
+        ..Access::default()
+    };
+    let known = Access {
+        login: known,
+        ..Access::default()
+    };
+    for (access, writes_mirrors) in [
+        (&Access::default(), false),
+        (&known, false),
+        (&neighbourly, false),
+        (&neighbourly, true),
+    ] {
+        match access.read_answer(writes_mirrors, data) {
             Ok(answer) => {
                 if let Some(token) = answer.token {
                     assert!(is_token(token.value.expose()) && token.left <= token.life);
+                }
+                assert_eq!(answer.mirrors.len(), access.mirrors.len());
+                assert_eq!(answer.mirrored.is_some(), writes_mirrors);
+                for found in answer.mirrors {
+                    if let Found::Token { value, .. } = found {
+                        assert!(is_token(value.expose()));
+                    }
                 }
             }
             Err(problem) => {

@@ -7,6 +7,7 @@
 
 mod check;
 mod fields;
+mod mirrors;
 mod node;
 mod protobuf;
 mod raw;
@@ -25,7 +26,7 @@ pub(crate) use self::node::quoted;
 use self::raw::RawConfig;
 use crate::json::Node;
 use crate::secret::Secret;
-use crate::store::wire::Login;
+use crate::store::wire::Access;
 
 /// Longest document in bytes; 1,000 apps with everything set need half of it.
 pub const MAX_DOCUMENT: usize = 1 << 20;
@@ -195,12 +196,12 @@ pub enum Hosts {
 pub struct Redis {
     /// The cluster of the listener that hands bytes on to Redis.
     pub cluster: String,
-    /// Who we are to Redis.
-    pub login: Login,
+    /// Who we are to Redis, and which keys there are.
+    pub access: Access,
     /// Time allowed for one step.
     pub timeout: Duration,
-    /// What our own keys begin with.
-    pub key_prefix: String,
+    /// A newer token that somebody else wrote to a mirror is taken over.
+    pub adopt: bool,
     /// What happens while Redis is silent.
     pub when_down: WhenDown,
 }

@@ -3,7 +3,7 @@
 //!
 //! | key | type | what |
 //! |---|---|---|
-//! | `{prefix}{{appid}}:token` | hash `version`, `nonce`, `token`, `life` (ms), with the token's remaining lifetime as its TTL | the newest token |
+//! | `{prefix}{{appid}}:token` | hash `version`, `nonce`, `token`, `life` (ms), `seen` (fingerprints of tokens), with the token's remaining lifetime as its TTL | the newest token |
 //! | `{prefix}{{appid}}:lock` | string, a random owner, with a TTL | who may call WeChat |
 //!
 //! The braces are Redis's hash tag: both keys of an app lie on one node.
@@ -20,13 +20,20 @@
 //! - Who publishes must own the lock, or at least nobody else may: a live token whose fence is gone is worth more in the
 //!   store than thrown away. Whoever finds a newer version than it knew changes nothing.
 //! - Lifetimes travel as what is left of them (PTTL); the clocks of two machines are never compared.
+//!
+//! [`mirror`] has the keys for neighbours, which lie outside of what is atomic: they are written after a publication, and
+//! read with every step.
 
 pub mod link;
+pub mod mirror;
+pub mod seen;
 pub mod wire;
 
 use std::fmt;
 use std::time::Duration;
 
+use self::mirror::Found;
+use self::seen::Fingerprint;
 use crate::resp::RespError;
 use crate::secret::Secret;
 use crate::time::UnixMillis;
@@ -79,6 +86,24 @@ pub enum Step {
         /// On Redis's clock.
         deadline: UnixMillis,
     },
+    /// The token at the neighbours' keys.
+    Mirror {
+        /// On Redis's clock.
+        deadline: UnixMillis,
+        /// What is written.
+        token: Secret,
+        /// What is left of its life.
+        left: Duration,
+        /// Its end on Redis's clock, which may be a little early.
+        end: UnixMillis,
+    },
+}
+
+impl Step {
+    /// Whether it writes the neighbours' keys, so that its answer says more than others do.
+    pub fn writes_mirrors(&self) -> bool {
+        matches!(self, Step::Mirror { .. })
+    }
 }
 
 /// How a step ended.
@@ -111,6 +136,23 @@ pub struct Answer {
     pub token: Option<Stored>,
     /// How long somebody's lock still holds.
     pub locked_for: Option<Duration>,
+    /// The last tokens that were published.
+    pub seen: Vec<Fingerprint>,
+    /// What is at the neighbours' keys, in their order; it was read before everything else.
+    pub mirrors: Vec<Found>,
+    /// What became of [`Step::Mirror`].
+    pub mirrored: Option<Mirrored>,
+}
+
+/// How writing to the neighbours' keys ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mirrored {
+    /// The token is there.
+    Done,
+    /// The deadline was over before Redis came to it.
+    Late,
+    /// Redis refuses at least one of them, with this code.
+    Refused(String),
 }
 
 /// A token in the store.
@@ -180,7 +222,7 @@ fn meaning(code: &str) -> &'static str {
         "MOVED" | "ASK" | "CROSSSLOT" | "CLUSTERDOWN" => {
             "it is a node of a Redis Cluster and not the one with our keys; docs/redis.md says what works"
         }
-        "WRONGTYPE" => "another program keeps something else under one of our keys: change redis.key_prefix",
+        "WRONGTYPE" => "another program keeps something else under one of the keys: change redis.key_prefix, or the key in redis.mirror",
         "ERR" => "it does not know a command that is needed, or the database; docs/redis.md has what it must offer",
         _ => "see the documentation of Redis",
     }

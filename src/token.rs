@@ -190,6 +190,12 @@ pub enum Report {
     StoreLost,
     /// The shared store answers again.
     StoreBack,
+    /// A neighbour has refreshed by itself, and its token was taken over.
+    NeighbourFollowed,
+    /// A neighbour has refreshed by itself, and its token was left where it is.
+    NeighbourIgnored,
+    /// The store refuses to write a neighbour's key.
+    MirrorRefused,
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 mod bed;
 #[path = "store/likeness.rs"]
 mod likeness;
+#[path = "store/mirrors.rs"]
+mod mirrors;
 #[path = "mesh/model.rs"]
 #[allow(dead_code)] // the mesh's tests use more of it
 mod model;
@@ -22,11 +24,11 @@ use std::time::Duration;
 
 use support::redis::Redis;
 use wechat_token::secret::Secret;
-use wechat_token::store::wire::{read_answer, request, Login};
+use wechat_token::store::wire::{Access, Login};
 use wechat_token::store::{Outcome, Problem, Step, Version};
 use wechat_token::time::UnixMillis;
 
-use self::bed::{bed, value, Bed, APPID, LIFE, LOCK, ME, NONE, OTHER, PREFIX, RECORD};
+use self::bed::{access, bed, value, Bed, APPID, LIFE, LOCK, ME, NONE, OTHER, RECORD};
 
 #[test]
 fn an_empty_store_says_so_and_tells_the_time() {
@@ -157,7 +159,7 @@ fn after_its_deadline_no_step_changes_anything() {
 #[test]
 fn a_step_that_redis_comes_to_after_a_pause_is_refused() {
     let bed = bed();
-    let lock = request(&bed.login, PREFIX, APPID, &bed.lock(ME, NONE));
+    let lock = bed.access.request(APPID, &bed.lock(ME, NONE));
     bed.redis.freeze();
     let mut socket = TcpStream::connect(bed.redis.address()).unwrap();
     socket.write_all(&lock).unwrap();
@@ -168,7 +170,7 @@ fn a_step_that_redis_comes_to_after_a_pause_is_refused() {
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes).unwrap();
     assert_eq!(
-        read_answer(&bed.login, &bytes).unwrap().outcome,
+        bed.access.read_answer(false, &bytes).unwrap().outcome,
         Outcome::Late
     );
     assert_eq!(bed.read().locked_for, None);
@@ -237,7 +239,7 @@ fn what_redis_refuses_is_told_by_its_code() {
 fn a_replica_that_may_not_answer_says_that_its_master_is_gone() {
     let bed = Bed {
         redis: Redis::start(&["--replica-serve-stale-data", "no"]),
-        login: Login::default(),
+        access: access(Login::default()),
     };
     bed.redis.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]);
     let problem = bed.step(&Step::Read).unwrap_err();
@@ -248,7 +250,7 @@ fn a_replica_that_may_not_answer_says_that_its_master_is_gone() {
 fn a_node_of_a_cluster_says_that_the_keys_are_elsewhere() {
     let bed = Bed {
         redis: Redis::start(&["--cluster-enabled", "yes"]),
-        login: Login::default(),
+        access: access(Login::default()),
     };
     let problem = bed.step(&Step::Read).unwrap_err();
     assert_eq!(problem, Problem::Refused("CLUSTERDOWN".to_owned()));
@@ -265,7 +267,7 @@ fn a_password_a_user_and_a_database_are_used() {
     };
     let mut bed = Bed {
         redis: Redis::start(&["--requirepass", "admin"]),
-        login: login(None, secret("admin")),
+        access: access(login(None, secret("admin"))),
     };
     bed.give(NONE, 1, "t1");
     let in_database: i64 = bed.redis.run(&[
@@ -275,12 +277,12 @@ fn a_password_a_user_and_a_database_are_used() {
         RECORD,
     ]);
     assert_eq!(in_database, 1);
-    bed.login = Login::default();
+    bed.access = access(Login::default());
     assert_eq!(
         bed.step(&Step::Read).unwrap_err(),
         Problem::Refused("NOAUTH".to_owned())
     );
-    bed.login = login(secret("plugin"), secret("wrong"));
+    bed.access = access(login(secret("plugin"), secret("wrong")));
     assert_eq!(
         bed.step(&Step::Read).unwrap_err(),
         Problem::Refused("WRONGPASS".to_owned())
@@ -298,18 +300,22 @@ fn the_acl_of_the_documentation_is_enough_and_not_too_much() {
     let mut bed = bed();
     bed.redis
         .run::<()>(&line.split_whitespace().collect::<Vec<_>>());
-    bed.login = Login {
+    bed.access = access(Login {
         username: Some(Secret::new("wechat-token")),
         password: Some(Secret::new("pw")),
         database: 0,
-    };
+    });
     bed.give(NONE, 1, "t1");
-    let alien = request(&bed.login, "elsewhere:", APPID, &Step::Read);
+    let elsewhere = Access {
+        key_prefix: "elsewhere:".to_owned(),
+        ..bed.access.clone()
+    };
+    let alien = elsewhere.request(APPID, &Step::Read);
     let mut socket = TcpStream::connect(bed.redis.address()).unwrap();
     socket.write_all(&alien).unwrap();
     let mut bytes = Vec::new();
     socket.read_to_end(&mut bytes).unwrap();
-    let problem = read_answer(&bed.login, &bytes).unwrap_err();
+    let problem = bed.access.read_answer(false, &bytes).unwrap_err();
     assert_eq!(problem, Problem::Refused("NOPERM".to_owned()));
 }
 

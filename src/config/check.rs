@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::fields::{span_text, Several, Text};
+use super::mirrors::check_keys;
 use super::node::{quoted, Later};
 use super::raw::{
     Action, BackoffInitial, BackoffMax, DailyBudget, Jitter, Lead, OnBadApp, RawApp, RawConfig,
@@ -40,6 +41,10 @@ pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config,
     let apps = Apps::read(&listed, raw.on_bad_app, |app| {
         check_app(app, &defaults, redis.is_some(), env, role)
     })?;
+    if let Some(redis) = &redis {
+        check_keys(&redis.access, listed.len(), &apps.kept)
+            .map_err(|error| error.in_field("redis"))?;
+    }
     let default_app = default_app(raw.default_app, listed.len(), &apps)?;
     Ok(Config {
         default_app,

@@ -48,6 +48,11 @@ impl<T: DeserializeOwned> Later<T> {
         T::deserialize(&self.node)
     }
 
+    /// Reads it as another type, where what stands there may be one of two.
+    pub(crate) fn read_as<U: DeserializeOwned>(&self) -> Result<U, ConfigError> {
+        U::deserialize(&self.node)
+    }
+
     /// Reads a list of `T`, or one `T` alone as a list of one.
     pub(crate) fn read_list(&self) -> Result<Vec<T>, ConfigError> {
         match &self.node {

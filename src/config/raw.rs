@@ -270,17 +270,6 @@ pub(crate) enum OnBadApp {
     Skip,
 }
 
-/// A field that later work gives a meaning: refused whatever it holds, and never repeated.
-pub(crate) enum Reserved {}
-
-impl<'de> Deserialize<'de> for Reserved {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Reserved, D::Error> {
-        Err(Error::custom(
-            "is reserved and not built yet; allowed: nothing, leave it out",
-        ))
-    }
-}
-
 fn yes() -> bool {
     true
 }

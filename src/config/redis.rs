@@ -5,13 +5,15 @@ use serde::Deserialize;
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
-use super::fields::{Count, Span, Text};
+use super::fields::{Count, Several, Span, Text};
+use super::mirrors::mirrors;
 use super::node::Later;
-use super::raw::{RawSecret, Reserved};
-use super::rules::{Cluster, KeyPrefix, RedisWord};
+use super::raw::RawSecret;
+use super::rules::{Cluster, KeyPrefix, MirrorKey, RedisWord};
 use super::secrets::{one_secret, Env};
 use super::{ConfigError, Redis, WhenDown};
-use crate::store::wire::Login;
+use crate::store::mirror::Format;
+use crate::store::wire::{Access, Login};
 
 /// Redis, where all Envoys agree on one token per app.
 #[derive(Deserialize)]
@@ -36,19 +38,42 @@ pub(crate) struct RawRedis {
     /// What the plugin's own keys begin with. All Envoys that shall agree have the same.
     #[cfg_attr(feature = "schema", schemars(extend("default" = DEFAULT_PREFIX)))]
     key_prefix: Option<Text<KeyPrefix>>,
-    /// Reserved and not built yet: keys that are also written, for services that read the token from Redis.
-    #[allow(dead_code)] // refused whenever it is there
-    mirror: Option<Reserved>,
-    /// Reserved and not built yet: taking over what others write to such keys.
-    #[allow(dead_code)] // refused whenever it is there
-    adopt: Option<Reserved>,
+    /// Keys that the token is also written to, for services beside the mesh that read it from Redis: a key, or an object.
+    #[cfg_attr(
+        feature = "schema",
+        schemars(
+            with = "Option<Several<super::schema::TextOr<MirrorKey, RawMirror>, 0, MAX_MIRRORS>>"
+        )
+    )]
+    #[cfg_attr(feature = "schema", schemars(extend("default" = [])))]
+    mirror: Option<Several<Later<RawMirror>, 0, MAX_MIRRORS>>,
+    /// Take over a token that somebody else wrote to such a key: a service that still refreshes by itself. Whoever may write the
+    /// key decides then which token the mesh uses.
+    #[serde(default)]
+    adopt: bool,
     /// What happens to a refresh that is due while Redis is silent: `stable` gets a token from `stable_token`, which ends
     /// nobody else's; `hold` makes no call, and the old token serves while it lives.
     #[serde(default)]
     when_down: WhenDown,
 }
 
-/// Checks the block.
+/// A key for services beside the mesh.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+pub(crate) struct RawMirror {
+    /// The key; `{appid}` stands for the app's own and is needed where there is more than one app.
+    pub(super) key: Text<MirrorKey>,
+    /// How the token is written: `plain`, `json` (in quotes: wechatpy), `kryo5` (WxJava on Redisson with its default codec).
+    #[serde(default)]
+    pub(super) format: Format,
+    /// The key's longest time to live. Without it the key lives as long as the token.
+    pub(super) ttl: Option<MirrorTtl>,
+    /// A second key that holds the token's end in Unix seconds (wechatpy 2).
+    pub(super) expires_at_key: Option<Text<MirrorKey>>,
+}
+
+/// Checks the block; the keys for neighbours wait for [`mirrors`].
 pub(super) fn redis(raw: RawRedis, env: Env<'_>) -> Result<Redis, ConfigError> {
     let word = |raw: Option<Later<RawSecret<RedisWord>>>, field| {
         raw.map(|raw| one_secret(&raw, env).map_err(|error| error.in_field(field)))
@@ -60,15 +85,24 @@ pub(super) fn redis(raw: RawRedis, env: Env<'_>) -> Result<Redis, ConfigError> {
         let problem = "is given without password; allowed: both, or password alone".to_owned();
         return Err(ConfigError::new("username", problem));
     }
+    let mirrors = mirrors(raw.mirror).map_err(|error| error.in_field("mirror"))?;
+    if raw.adopt && mirrors.is_empty() {
+        let problem = "is true without mirror, so there is nothing to take over; allowed: false, or mirror with a key".to_owned();
+        return Err(ConfigError::new("adopt", problem));
+    }
     Ok(Redis {
         cluster: text_or(raw.cluster, DEFAULT_CLUSTER),
-        login: Login {
-            username,
-            password,
-            database: raw.database.number(),
+        access: Access {
+            login: Login {
+                username,
+                password,
+                database: raw.database.number(),
+            },
+            key_prefix: text_or(raw.key_prefix, DEFAULT_PREFIX),
+            mirrors,
         },
         timeout: raw.timeout.duration(),
-        key_prefix: text_or(raw.key_prefix, DEFAULT_PREFIX),
+        adopt: raw.adopt,
         when_down: raw.when_down,
     })
 }
@@ -81,6 +115,10 @@ fn text_or<R>(text: Option<Text<R>>, default: &str) -> String {
 const DEFAULT_CLUSTER: &str = "wechat_redis";
 const DEFAULT_PREFIX: &str = "wechat-token:";
 
+/// Each is read with every step: enough for the libraries of a company, and little for Redis.
+pub(super) const MAX_MIRRORS: usize = 8;
+/// See [`RawMirror::ttl`]; tokens live for two hours.
+pub(super) type MirrorTtl = Span<1_000, 7_200_000, 7_200_000>;
 /// Redis answers within a millisecond, and a lock holds for some of these: long ones make a fail-over slow.
 type StepTimeout = Span<50, 10_000, 1_000>;
 /// Redis's own bound is a matter of its configuration; 16 by default.

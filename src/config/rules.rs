@@ -165,6 +165,20 @@ impl Rule for KeyPrefix {
     }
 }
 
+/// A key of Redis that neighbours read.
+pub(crate) struct MirrorKey;
+
+impl Rule for MirrorKey {
+    const ALLOWED: &'static str =
+        "a key of 1 to 256 visible ASCII characters without a space, with {appid} where the app's own stands";
+    #[cfg(feature = "schema")]
+    const PATTERN: &'static str = "^[!-~]{1,256}$";
+
+    fn fault(text: &str) -> Option<&'static str> {
+        (!is_visible(text) || text.len() > 256).then_some("is not a key")
+    }
+}
+
 fn host_fault(text: &str) -> Option<&'static str> {
     if text.as_bytes().windows(3).any(|part| part == b"://") {
         return Some("has a scheme");
@@ -258,6 +272,10 @@ mod tests {
         check::<KeyPrefix>(
             &["wechat-token:", "|~z", &x(128)],
             &["a{", "}a", "a b", "\u{e9}", &x(129)],
+        );
+        check::<MirrorKey>(
+            &["wechat:access_token:{appid}", &x(256)],
+            &["a b", "\u{e9}", &x(257)],
         );
         check::<Cluster>(&["a|b", &x(256)], &["a b", "\u{e9}", &x(257)]);
         check::<ExactPath>(

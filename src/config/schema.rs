@@ -11,7 +11,7 @@ use schemars::{json_schema, JsonSchema, Schema, SchemaGenerator};
 use serde_json::{json, Value};
 
 use super::fields::{span_bounds, span_text, Count, Rule, Several, Span, Text};
-use super::raw::{RawConfig, Reserved};
+use super::raw::RawConfig;
 use super::rules;
 
 /// The schema, JSON Schema draft 2020-12.
@@ -44,6 +44,7 @@ pub fn rules() -> Vec<RuleCheck> {
         rule::<rules::Host>("host"),
         rule::<rules::ExactPath>("path"),
         rule::<rules::KeyPrefix>("key_prefix"),
+        rule::<rules::MirrorKey>("mirror"),
     ]
 }
 
@@ -157,20 +158,6 @@ impl<R: Rule> JsonSchema for Text<R> {
     }
 }
 
-impl JsonSchema for Reserved {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Reserved".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"title": "not allowed yet", "not": {}})
-    }
-}
-
 /// One `T`, or a list of up to `MAX`.
 pub(super) struct OneOrList<T, const MAX: usize>(std::marker::PhantomData<T>);
 
@@ -187,5 +174,24 @@ impl<T: JsonSchema, const MAX: usize> JsonSchema for OneOrList<T, MAX> {
         let one = generator.subschema_for::<T>();
         let list = generator.subschema_for::<Several<T, 1, MAX>>();
         json_schema!({"title": format!("one, or a list of 1 to {MAX}"), "anyOf": [one, list]})
+    }
+}
+
+/// The text of `key` alone, or an object with that field.
+pub(super) struct TextOr<R, T>(std::marker::PhantomData<(R, T)>);
+
+impl<R: Rule, T: JsonSchema> JsonSchema for TextOr<R, T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("TextOr_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let text = generator.subschema_for::<Text<R>>();
+        let object = generator.subschema_for::<T>();
+        json_schema!({"title": "a key, or an object", "anyOf": [text, object]})
     }
 }

@@ -38,6 +38,8 @@ pub struct Refresher {
     /// Calls on their way.
     calls: Vec<Call>,
     patrol: Patrol,
+    /// By the name of an event that comes to all apps at once: it was told, and need not be again before this.
+    quiet_until: BTreeMap<&'static str, Millis>,
 }
 
 struct Kept {
@@ -62,6 +64,7 @@ impl Refresher {
             schedule: BTreeSet::new(),
             calls: Vec::new(),
             patrol: Patrol::new(config.apps.len()),
+            quiet_until: BTreeMap::new(),
             config,
         }
     }

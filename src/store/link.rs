@@ -3,8 +3,11 @@
 //! It holds what was learned (Redis's clock, the newest version, our lock) and what is owed (a token that the store does
 //! not have yet). Which token is better is not decided here, but where the life cycle is: in [`crate::keeper`].
 
+pub mod neighbours;
+
 use std::time::Duration;
 
+use self::neighbours::Neighbours;
 use super::{Answer, Nonce, Outcome, Step, Stored, Version};
 use crate::time::{millis, Millis, UnixMillis};
 use crate::token::{Backoff, Sample, Token};
@@ -56,6 +59,7 @@ pub struct Link {
     failures: u32,
     /// Reads in a row that found no token.
     empty: u32,
+    neighbours: Neighbours,
 }
 
 /// Redis's clock as it was seen at an instant of ours: the answer came then, so it shows at least this now.
@@ -104,6 +108,7 @@ impl Link {
             heard_at: None,
             failures: 0,
             empty: 0,
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -127,7 +132,8 @@ impl Link {
         }
         let call = call_due.max(self.next_lock);
         let debt = self.debt.map_or(call, |debt| debt.next_try);
-        call.min(debt).min(self.next_read)
+        let mirrors = self.neighbours.due.unwrap_or(call);
+        call.min(debt).min(mirrors).min(self.next_read)
     }
 
     /// Whether the store did not answer, and is given time before it is asked again.
@@ -278,9 +284,11 @@ impl Link {
                 let pause = answer.token.as_ref().map_or(SOON / 4, |_| SOON);
                 self.rest(now.after(about(pause, sample)));
             }
-            (Step::Read, _) => {}
+            (Step::Read | Step::Mirror { .. }, _) => {}
             _ => self.lock = None,
         }
+        let seen = &mut self.neighbours.seen;
+        answer.seen.iter().for_each(|token| seen.note(*token));
         was_silent
     }
 

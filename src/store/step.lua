@@ -25,7 +25,8 @@ elseif step == 'publish' then
     result = 'busy'
   else
     version = math.max(version + 1, known + 1, now)
-    redis.call('HSET', record, 'version', string.format('%.0f', version), 'nonce', ARGV[6], 'token', ARGV[7], 'life', ARGV[8])
+    local seen = string.sub((redis.call('HGET', record, 'seen') or '') .. ARGV[9], -256)
+    redis.call('HSET', record, 'version', string.format('%.0f', version), 'nonce', ARGV[6], 'token', ARGV[7], 'life', ARGV[8], 'seen', seen)
     redis.call('PEXPIRE', record, ttl)
     result = 'published'
   end
@@ -33,5 +34,5 @@ end
 if holder == owner and result ~= 'late' and (step == 'publish' or step == 'release') then
   redis.call('DEL', lock)
 end
-local kept = redis.call('HMGET', record, 'token', 'life')
-return {result, now, version, redis.call('PTTL', record), redis.call('PTTL', lock), kept[1], kept[2]}
+local kept = redis.call('HMGET', record, 'token', 'life', 'seen')
+return {result, now, version, redis.call('PTTL', record), redis.call('PTTL', lock), kept[1], kept[2], kept[3]}

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use super::mirror::{mirrored, Mirror, Write};
+use super::seen::Fingerprint;
 use super::{Answer, Nonce, Outcome, Problem, Step, Stored, Version};
 use crate::resp::{decode, push_command, Reply, RespError};
 use crate::secret::Secret;
@@ -25,33 +27,119 @@ pub struct Login {
     pub database: u32,
 }
 
-/// The request for a step at the app with these keys. It holds the password and may hold a token.
-pub fn request(login: &Login, prefix: &str, appid: &str, step: &Step) -> Vec<u8> {
-    let mut pipeline = Vec::new();
-    if let Some(password) = &login.password {
-        let mut words = vec![b"AUTH".as_slice()];
-        words.extend(login.username.iter().map(|name| name.expose().as_bytes()));
-        words.push(password.expose().as_bytes());
-        push_command(&mut pipeline, &words);
-    }
-    if login.database != 0 {
-        let database = login.database.to_string();
-        push_command(&mut pipeline, &[b"SELECT", database.as_bytes()]);
-    }
-    let keys = [
-        format!("{prefix}{{{appid}}}:token"),
-        format!("{prefix}{{{appid}}}:lock"),
-    ];
-    let arguments = arguments(step);
-    let mut words = vec![b"EVAL".as_slice(), SCRIPT.as_bytes(), b"2"];
-    words.extend(keys.iter().map(String::as_bytes));
-    words.extend(arguments.iter().map(String::as_bytes));
-    push_command(&mut pipeline, &words);
-    push_command(&mut pipeline, &[b"QUIT"]);
-    pipeline
+/// What all requests have in common: who asks, and for which keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// Who we are to Redis.
+    pub login: Login,
+    /// What our own keys begin with.
+    pub key_prefix: String,
+    /// The keys for neighbours.
+    pub mirrors: Vec<Mirror>,
 }
 
-/// The script's ARGV: step, owner, deadline, known, ttl, nonce, token, life.
+impl Login {
+    /// Replies before those to what was asked for.
+    fn replies(&self) -> usize {
+        usize::from(self.password.is_some()) + usize::from(self.database != 0)
+    }
+
+    fn push(&self, pipeline: &mut Vec<u8>) {
+        if let Some(password) = &self.password {
+            let mut words = vec![b"AUTH".as_slice()];
+            words.extend(self.username.iter().map(|name| name.expose().as_bytes()));
+            words.push(password.expose().as_bytes());
+            push_command(pipeline, &words);
+        }
+        if self.database != 0 {
+            let database = self.database.to_string();
+            push_command(pipeline, &[b"SELECT", database.as_bytes()]);
+        }
+    }
+}
+
+impl Access {
+    /// The request for a step at an app. It holds the password and may hold a token.
+    ///
+    /// The neighbours' keys are read before the script runs: a token of ours is there only after it is in the store, so
+    /// what is read there and is not known afterwards is somebody else's.
+    pub fn request(&self, appid: &str, step: &Step) -> Vec<u8> {
+        let mut pipeline = Vec::new();
+        self.login.push(&mut pipeline);
+        for mirror in &self.mirrors {
+            mirror.push_read(&mut pipeline, appid);
+        }
+        if let Some(write) = Write::of(step) {
+            for mirror in &self.mirrors {
+                mirror.push_write(&mut pipeline, appid, &write);
+            }
+        }
+        let keys = own_keys(&self.key_prefix, appid);
+        let arguments = arguments(step);
+        let mut words = vec![b"EVAL".as_slice(), SCRIPT.as_bytes(), b"2"];
+        words.extend(keys.iter().map(String::as_bytes));
+        words.extend(arguments.iter().map(String::as_bytes));
+        push_command(&mut pipeline, &words);
+        push_command(&mut pipeline, &[b"QUIT"]);
+        pipeline
+    }
+
+    /// Reads the answer to a request for a step; `writes_mirrors` is the step's.
+    ///
+    /// # Errors
+    /// The first refusal, where there is no state; whatever follows it is not worth more. What Redis refuses at a
+    /// neighbour's key is none.
+    pub fn read_answer(&self, writes_mirrors: bool, bytes: &[u8]) -> Result<Answer, Problem> {
+        if bytes.is_empty() {
+            return Err(Problem::NoReply);
+        }
+        let (replies, fault) = decode(bytes);
+        let (login, rest) = replies.split_at(self.login.replies().min(replies.len()));
+        if let Some(problem) = refused(login) {
+            return Err(problem);
+        }
+        let read = self.mirrors.len() * Mirror::READS;
+        let written = match writes_mirrors {
+            true => self.mirrors.iter().map(Mirror::writes).sum(),
+            false => 0,
+        };
+        let mut answer = match rest.get(read + written) {
+            Some(Reply::Array(state)) => answer(state).ok_or(NOT_OURS)?,
+            Some(Reply::Error(error)) => return Err(Problem::Refused(code(error))),
+            Some(_) => return Err(NOT_OURS),
+            // One refusal and the end, or an answer that broke off.
+            None => {
+                let fault = fault.unwrap_or(RespError::Truncated);
+                return Err(refused(rest).unwrap_or(fault.into()));
+            }
+        };
+        let at_mirrors = rest.chunks_exact(Mirror::READS);
+        answer.mirrors = self
+            .mirrors
+            .iter()
+            .zip(at_mirrors)
+            .map(|(mirror, replies)| mirror.found(replies))
+            .collect();
+        let writes = rest.get(read..read + written).filter(|_| writes_mirrors);
+        answer.mirrored = writes.map(|replies| mirrored(replies, code));
+        Ok(answer)
+    }
+}
+
+/// The first refusal.
+fn refused(replies: &[Reply]) -> Option<Problem> {
+    replies.iter().find_map(|reply| match reply {
+        Reply::Error(error) => Some(Problem::Refused(code(error))),
+        _ => None,
+    })
+}
+
+/// The keys that belong to this plugin: an app's record and its lock. The braces are Redis's hash tag.
+pub fn own_keys(prefix: &str, appid: &str) -> [String; 2] {
+    ["token", "lock"].map(|what| format!("{prefix}{{{appid}}}:{what}"))
+}
+
+/// The script's ARGV: step, owner, deadline, known, ttl, nonce, token, life, fingerprint.
 fn arguments(step: &Step) -> Vec<String> {
     let fenced = |name: &str, owner: &Nonce, deadline: &UnixMillis| {
         vec![
@@ -61,7 +149,7 @@ fn arguments(step: &Step) -> Vec<String> {
         ]
     };
     match step {
-        Step::Read => vec!["read".to_owned()],
+        Step::Read | Step::Mirror { .. } => vec!["read".to_owned()],
         Step::Lock {
             owner,
             known,
@@ -88,6 +176,7 @@ fn arguments(step: &Step) -> Vec<String> {
                 format!("{:016x}", nonce.0),
                 token.expose().to_owned(),
                 millis(*life).to_string(),
+                Fingerprint::of(token).digits(),
             ]);
             words
         }
@@ -95,32 +184,10 @@ fn arguments(step: &Step) -> Vec<String> {
     }
 }
 
-/// Reads the answer to a request of [`request`] with the same login.
-///
-/// # Errors
-/// The first refusal, also of AUTH or SELECT; whatever follows it is not worth more.
-pub fn read_answer(login: &Login, bytes: &[u8]) -> Result<Answer, Problem> {
-    if bytes.is_empty() {
-        return Err(Problem::NoReply);
-    }
-    let (replies, fault) = decode(bytes);
-    for reply in &replies {
-        if let Reply::Error(error) = reply {
-            return Err(Problem::Refused(code(error)));
-        }
-    }
-    let before = usize::from(login.password.is_some()) + usize::from(login.database != 0);
-    match (replies.into_iter().nth(before), fault) {
-        (Some(Reply::Array(fields)), _) => answer(fields).ok_or(NOT_OURS),
-        (Some(_), _) => Err(NOT_OURS),
-        (None, fault) => Err(fault.unwrap_or(RespError::Truncated).into()),
-    }
-}
-
-fn answer(fields: Vec<Reply>) -> Option<Answer> {
-    let mut fields = fields.into_iter();
+fn answer(fields: &[Reply]) -> Option<Answer> {
+    let mut fields = fields.iter();
     let outcome = match fields.next()? {
-        Reply::Bulk(word) => outcome(&word)?,
+        Reply::Bulk(word) => outcome(word)?,
         _ => return None,
     };
     let clock = UnixMillis(integer(fields.next()?).and_then(|ms| u64::try_from(ms).ok())?);
@@ -130,6 +197,7 @@ fn answer(fields: Vec<Reply>) -> Option<Answer> {
     let locked_for = integer(fields.next()?).map(span)?;
     let value = optional(fields.next()?)?;
     let life = optional(fields.next()?)?;
+    let seen = optional(fields.next()?)?.unwrap_or_default();
     fields.next().is_none().then_some(())?;
     let token = match (left, value, life) {
         (Some(left), Some(value), Some(life)) if is_token(&value) => {
@@ -148,6 +216,9 @@ fn answer(fields: Vec<Reply>) -> Option<Answer> {
         version,
         token,
         locked_for,
+        seen: Fingerprint::listed(&seen),
+        mirrors: Vec::new(),
+        mirrored: None,
     })
 }
 
@@ -163,18 +234,18 @@ fn outcome(word: &[u8]) -> Option<Outcome> {
     })
 }
 
-fn integer(reply: Reply) -> Option<i64> {
+fn integer(reply: &Reply) -> Option<i64> {
     match reply {
-        Reply::Integer(number) => Some(number),
+        Reply::Integer(number) => Some(*number),
         _ => None,
     }
 }
 
 /// A bulk string that may be missing; the outer `None` is for everything else.
-fn optional(reply: Reply) -> Option<Option<String>> {
+fn optional(reply: &Reply) -> Option<Option<String>> {
     match reply {
         Reply::Nil => Some(None),
-        Reply::Bulk(bytes) => String::from_utf8(bytes).ok().map(Some),
+        Reply::Bulk(bytes) => String::from_utf8(bytes.clone()).ok().map(Some),
         _ => None,
     }
 }

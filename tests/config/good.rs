@@ -7,7 +7,8 @@ use wechat_token::config::{
     CallerToken, Config, Hosts, OnUnavailable, Redis, Refresh, Role, TokenApi, WhenDown,
 };
 use wechat_token::secret::Secret;
-use wechat_token::store::wire::Login;
+use wechat_token::store::mirror::{Format, Mirror};
+use wechat_token::store::wire::{Access, Login};
 
 use super::good_documents::{app, documents, full, minimal, redis, whole_doubles};
 use super::{parse, parse_text};
@@ -71,9 +72,13 @@ fn redis_has_the_documented_defaults() {
     let config = good(&json!({"apps": [app("wx1")], "redis": {}}));
     let expected = Redis {
         cluster: "wechat_redis".to_owned(),
-        login: Login::default(),
+        access: Access {
+            login: Login::default(),
+            key_prefix: "wechat-token:".to_owned(),
+            mirrors: Vec::new(),
+        },
         timeout: Duration::from_secs(1),
-        key_prefix: "wechat-token:".to_owned(),
+        adopt: false,
         when_down: WhenDown::Stable,
     };
     assert_eq!(config.redis, Some(expected));
@@ -84,13 +89,36 @@ fn a_redis_block_is_taken_as_written() {
     let config = good(&json!({"apps": [app("wx1")], "redis": redis()}));
     let expected = Redis {
         cluster: "redis_listener".to_owned(),
-        login: Login {
-            username: Some(Secret::new("plugin")),
-            password: Some(Secret::new("secret-of-the-shop")),
-            database: 3,
+        access: Access {
+            login: Login {
+                username: Some(Secret::new("plugin")),
+                password: Some(Secret::new("secret-of-the-shop")),
+                database: 3,
+            },
+            key_prefix: "shop:".to_owned(),
+            mirrors: vec![
+                Mirror {
+                    key: "wechat:access_token:{appid}".to_owned(),
+                    format: Format::Plain,
+                    ttl: None,
+                    expires_at_key: None,
+                },
+                Mirror {
+                    key: "wechatpy:{appid}_access_token".to_owned(),
+                    format: Format::Json,
+                    ttl: Some(Duration::from_secs(6_600)),
+                    expires_at_key: Some("wechatpy:{appid}_access_token_expires_at".to_owned()),
+                },
+                Mirror {
+                    key: "wechat_ma_access_token_key:{appid}".to_owned(),
+                    format: Format::Kryo5,
+                    ttl: None,
+                    expires_at_key: None,
+                },
+            ],
         },
         timeout: Duration::from_millis(500),
-        key_prefix: "shop:".to_owned(),
+        adopt: true,
         when_down: WhenDown::Hold,
     };
     assert_eq!(config.redis, Some(expected));

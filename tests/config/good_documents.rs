@@ -64,6 +64,17 @@ pub(crate) fn redis() -> Value {
         "database": 3,
         "timeout": "500ms",
         "key_prefix": "shop:",
+        "mirror": [
+            "wechat:access_token:{appid}",
+            {
+                "key": "wechatpy:{appid}_access_token",
+                "format": "json",
+                "ttl": "110m",
+                "expires_at_key": "wechatpy:{appid}_access_token_expires_at",
+            },
+            {"key": "wechat_ma_access_token_key:{appid}", "format": "kryo5"},
+        ],
+        "adopt": true,
         "when_down": "hold",
     })
 }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use wechat_token::secret::Secret;
-use wechat_token::store::{Answer, Nonce, Outcome, Step, Stored, Version};
+use wechat_token::store::mirror::Found;
+use wechat_token::store::seen::Fingerprint;
+use wechat_token::store::{Answer, Mirrored, Nonce, Outcome, Step, Stored, Version};
 use wechat_token::time::{Millis, UnixMillis};
 
 /// What a Redis holds of one app.
@@ -14,6 +16,8 @@ pub(crate) struct Model {
     pub(crate) ahead: u64,
     record: Option<Record>,
     lock: Option<(Nonce, Millis)>,
+    /// The neighbours' keys: each its token, and when it ends.
+    pub(crate) mirrors: Vec<Option<(String, Millis)>>,
 }
 
 #[derive(Clone, Debug)]
@@ -23,6 +27,7 @@ struct Record {
     token: Secret,
     life: Duration,
     end: Millis,
+    seen: Vec<Fingerprint>,
 }
 
 impl Model {
@@ -38,13 +43,14 @@ impl Model {
     pub(crate) fn run(&mut self, step: &Step, now: Millis) -> Answer {
         self.record = self.record.take().filter(|record| now < record.end);
         self.lock = self.lock.take().filter(|(_, until)| now < *until);
+        let mirrors = self.mirrors(now);
         let clock = UnixMillis(now.0 + self.ahead);
         let version = self.version();
         let is_others = |lock: &Option<(Nonce, Millis)>, owner: &Nonce| {
             lock.is_some_and(|(holder, _)| holder != *owner)
         };
         let outcome = match step {
-            Step::Read => Outcome::Read,
+            Step::Read | Step::Mirror { .. } => Outcome::Read,
             Step::Lock { deadline, .. }
             | Step::Publish { deadline, .. }
             | Step::Release { deadline, .. }
@@ -69,7 +75,11 @@ impl Model {
                 life,
                 ..
             } => {
+                let seen = self.record.as_ref().map(|record| record.seen.clone());
+                let mut seen = seen.unwrap_or_default();
+                seen.push(Fingerprint::of(token));
                 self.record = Some(Record {
+                    seen: seen.split_off(seen.len().saturating_sub(16)),
                     version: Version(clock.0.max(version.0 + 1).max(known.0 + 1)),
                     nonce: *nonce,
                     token: token.clone(),
@@ -95,7 +105,45 @@ impl Model {
                 life: record.life,
             }),
             locked_for: self.lock.map(|(_, until)| until.since(now)),
+            seen: self
+                .record
+                .as_ref()
+                .map_or(Vec::new(), |record| record.seen.clone()),
+            mirrors,
+            mirrored: self.mirror(step, now),
         }
+    }
+
+    /// What is at the neighbours' keys.
+    fn mirrors(&mut self, now: Millis) -> Vec<Found> {
+        let found = |mirror: &mut Option<(String, Millis)>| {
+            *mirror = mirror.take().filter(|(_, end)| now < *end);
+            mirror
+                .as_ref()
+                .map_or(Found::Nothing, |(token, end)| Found::Token {
+                    value: Secret::new(token.clone()),
+                    left: Some(end.since(now)),
+                })
+        };
+        self.mirrors.iter_mut().map(found).collect()
+    }
+
+    fn mirror(&mut self, step: &Step, now: Millis) -> Option<Mirrored> {
+        let Step::Mirror {
+            deadline,
+            token,
+            left,
+            ..
+        } = step
+        else {
+            return None;
+        };
+        if now.0 + self.ahead > deadline.0 {
+            return Some(Mirrored::Late);
+        }
+        let written = Some((token.expose().to_owned(), now.after(*left)));
+        self.mirrors.fill(written);
+        Some(Mirrored::Done)
     }
 
     /// The token that it has.

@@ -79,6 +79,7 @@ pub(crate) fn store_policy(when_down: WhenDown) -> StorePolicy {
         },
         when_down,
         is_exclusive: true,
+        adopts: false,
     }
 }
 
@@ -140,6 +141,7 @@ impl Rig {
                     Step::Lock { .. } => "lock",
                     Step::Publish { .. } => "publish",
                     Step::Release { .. } => "release",
+                    Step::Mirror { .. } => "mirror",
                 };
                 let answer = match &mut self.store {
                     Some(store) => Ok(store.run(&step, self.now)),

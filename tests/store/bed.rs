@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use support::redis::Redis;
 use wechat_token::secret::Secret;
-use wechat_token::store::wire::{read_answer, request, Login};
+use wechat_token::store::wire::{Access, Login};
 use wechat_token::store::{Answer, Nonce, Outcome, Problem, Step, Version};
 use wechat_token::time::UnixMillis;
 
@@ -22,13 +22,21 @@ pub(crate) const NONE: Version = Version(0);
 /// A Redis, and who talks to it.
 pub(crate) struct Bed {
     pub(crate) redis: Redis,
-    pub(crate) login: Login,
+    pub(crate) access: Access,
 }
 
 pub(crate) fn bed() -> Bed {
     Bed {
         redis: Redis::start(&[]),
-        login: Login::default(),
+        access: access(Login::default()),
+    }
+}
+
+pub(crate) fn access(login: Login) -> Access {
+    Access {
+        login,
+        key_prefix: PREFIX.to_owned(),
+        mirrors: Vec::new(),
     }
 }
 
@@ -39,13 +47,11 @@ impl Bed {
         socket
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();
-        socket
-            .write_all(&request(&self.login, PREFIX, APPID, step))
-            .unwrap();
+        socket.write_all(&self.access.request(APPID, step)).unwrap();
         socket.shutdown(Shutdown::Write).unwrap();
         let mut bytes = Vec::new();
         socket.read_to_end(&mut bytes).unwrap();
-        read_answer(&self.login, &bytes)
+        self.access.read_answer(step.writes_mirrors(), &bytes)
     }
 
     pub(crate) fn outcome(&self, step: &Step) -> Outcome {

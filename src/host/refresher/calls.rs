@@ -27,7 +27,10 @@ pub(super) struct Call {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callee {
     WeChat,
-    Redis,
+    Redis {
+        /// See [`crate::store::Step::writes_mirrors`].
+        writes_mirrors: bool,
+    },
 }
 
 /// Why no call was sent.
@@ -60,7 +63,9 @@ impl Refresher {
         });
         match to {
             Callee::WeChat => self.handle_token_reply(host, slot, metrics, app, status),
-            Callee::Redis => self.handle_step_reply(host, slot, metrics, app, status),
+            Callee::Redis { writes_mirrors } => {
+                self.handle_step_reply(host, slot, metrics, app, writes_mirrors, status);
+            }
         }
         self.start_due(host, slot, metrics);
     }

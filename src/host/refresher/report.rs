@@ -1,6 +1,8 @@
 //! What logs and metrics say of the tokens.
 
-use log::{info, warn};
+use std::time::Duration;
+
+use log::{info, log, warn, Level};
 
 use super::{of_app, Refresher};
 use crate::config::App;
@@ -54,11 +56,33 @@ impl Refresher {
                 return;
             }
             Report::StoreLost => {
-                warn!("event=redis_failed app={name} {why} old_token_lives_s={left}");
+                // Redis has failed for all apps at once: one of them says so, the others at a level for those who look.
+                let level = self.once_a_second("redis_failed", now, Level::Warn);
+                log!(
+                    level,
+                    "event=redis_failed app={name} {why} old_token_lives_s={left}"
+                );
                 return;
             }
             Report::StoreBack => {
-                info!("event=redis_back app={name}");
+                let level = self.once_a_second("redis_back", now, Level::Info);
+                log!(level, "event=redis_back app={name}");
+                return;
+            }
+            Report::NeighbourFollowed | Report::NeighbourIgnored => {
+                let action = match report {
+                    Report::NeighbourFollowed => "adopted",
+                    _ => "ignored",
+                };
+                warn!("event=neighbour_seen app={name} action={action} generation={generation} lives_s={left}");
+                metrics.add(
+                    &format!("wechat_token_neighbours_seen_total.app={name}.action={action}"),
+                    1,
+                );
+                return;
+            }
+            Report::MirrorRefused => {
+                warn!("event=mirror_failed app={name} {why}");
                 return;
             }
             Report::BudgetSpent | Report::NotSent | Report::Withheld => {
@@ -75,6 +99,16 @@ impl Refresher {
             &format!("wechat_token_refreshes_total.app={name}.result={result}"),
             1,
         );
+    }
+
+    /// `level` for an event's first line in a second, debug for the others.
+    fn once_a_second(&mut self, event: &'static str, now: Millis, level: Level) -> Level {
+        let quiet_until = self.quiet_until.entry(event).or_default();
+        if now < *quiet_until {
+            return Level::Debug;
+        }
+        *quiet_until = now.after(Duration::from_secs(1));
+        level
     }
 
     pub(super) fn gauge(&self, metrics: &mut Metrics, now: Millis) {

@@ -10,8 +10,7 @@ use crate::host::slot::Slot;
 use crate::host::{Callout, Host};
 use crate::keeper::Event;
 use crate::resp::MAX_REPLY;
-use crate::store::wire::{read_answer, request};
-use crate::store::{Problem, Step};
+use crate::store::{Mirrored, Problem, Step};
 
 impl Refresher {
     /// Sends a step.
@@ -28,7 +27,7 @@ impl Refresher {
         let Some(redis) = &self.config.redis else {
             return Err(Problem::Unreachable("there is none"));
         };
-        let body = request(&redis.login, &redis.key_prefix, &entry.appid, step);
+        let body = redis.access.request(&entry.appid, step);
         let callout = Callout {
             cluster: &redis.cluster,
             headers: &[(":method", "POST"), (":path", "/"), (":authority", "redis")],
@@ -38,7 +37,9 @@ impl Refresher {
         let id = host
             .call(&callout)
             .map_err(|_| Problem::Unreachable("its cluster is not there, or not yet"))?;
-        let to = Callee::Redis;
+        let to = Callee::Redis {
+            writes_mirrors: step.writes_mirrors(),
+        };
         self.calls.push(Call { id, app, to });
         Ok(())
     }
@@ -50,6 +51,7 @@ impl Refresher {
         slot: &Slot,
         metrics: &mut Metrics,
         app: usize,
+        writes_mirrors: bool,
         status: Option<u16>,
     ) {
         let config = Rc::clone(&self.config);
@@ -60,7 +62,10 @@ impl Refresher {
             None => Err(Problem::Unreachable("the connection was reset")),
             Some(503) => Err(Problem::Unreachable("no connection")),
             Some(504) => Err(Problem::Unreachable("no answer in time")),
-            Some(200) => read_answer(&redis.login, &host.callout_body(MAX_REPLY + 1)),
+            Some(200) => {
+                let body = host.callout_body(MAX_REPLY + 1);
+                redis.access.read_answer(writes_mirrors, &body)
+            }
             Some(_) => Err(Problem::Unreadable(
                 "its listener does not hand the bytes on; docs/redis.md has the route it needs",
             )),
@@ -71,8 +76,11 @@ impl Refresher {
             &format!("wechat_token_redis_requests_total.app={name}.result={result}"),
             1,
         );
-        let why = answer.as_ref().err().map(Problem::to_string);
-        let why = why.unwrap_or_default();
+        let why = match answer.as_ref().map(|answer| &answer.mirrored) {
+            Err(problem) => problem.to_string(),
+            Ok(Some(Mirrored::Refused(code))) => Problem::Refused(code.clone()).to_string(),
+            Ok(_) => String::new(),
+        };
         self.drive(host, slot, metrics, app, Event::Answered(answer), &why);
     }
 }

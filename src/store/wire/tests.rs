@@ -1,4 +1,6 @@
 use super::*;
+use crate::store::mirror::{Format, Found};
+use crate::store::Mirrored;
 
 fn login(password: Option<&str>, database: u32) -> Login {
     Login {
@@ -25,8 +27,16 @@ fn script(fields: &str) -> String {
     format!("*{count}\r\n{fields}")
 }
 
+fn access(login: Login) -> Access {
+    Access {
+        login,
+        key_prefix: "p:".to_owned(),
+        mirrors: Vec::new(),
+    }
+}
+
 fn read(bytes: &str) -> Result<Answer, Problem> {
-    read_answer(&Login::default(), bytes.as_bytes())
+    Access::default().read_answer(false, bytes.as_bytes())
 }
 
 #[test]
@@ -36,7 +46,7 @@ fn a_request_logs_in_selects_runs_the_script_and_quits() {
         password: Some(Secret::new("word")),
         database: 3,
     };
-    let bytes = request(&login, "p:", "wx1", &Step::Read);
+    let bytes = access(login).request("wx1", &Step::Read);
     let text = String::from_utf8(bytes).unwrap();
     let script = SCRIPT.len();
     let expected = [
@@ -45,14 +55,9 @@ fn a_request_logs_in_selects_runs_the_script_and_quits() {
         "$13\r\np:{wx1}:token\r\n$12\r\np:{wx1}:lock\r\n$4\r\nread\r\n*1\r\n$4\r\nQUIT\r\n",
     ];
     assert_eq!(text, expected.concat());
-    let plain = request(&Login::default(), "p:", "wx1", &Step::Read);
+    let plain = access(Login::default()).request("wx1", &Step::Read);
     assert!(plain.starts_with(b"*6\r\n$4\r\nEVAL"));
-    let old_style = request(
-        &super::tests::login(Some("word"), 0),
-        "p:",
-        "wx1",
-        &Step::Read,
-    );
+    let old_style = access(super::tests::login(Some("word"), 0)).request("wx1", &Step::Read);
     assert!(old_style.starts_with(b"*2\r\n$4\r\nAUTH\r\n$4\r\nword\r\n*6\r\n"));
 }
 
@@ -82,7 +87,7 @@ fn the_scripts_arguments_stand_in_one_order() {
                 left: second,
                 life: second * 2,
             },
-            "publish 00000000000000ab 99 7 1000 0000000000000001 t 2000",
+            "publish 00000000000000ab 99 7 1000 0000000000000001 t 2000 af63e94c860202a3",
         ),
         (
             Step::Release { owner, deadline },
@@ -96,7 +101,7 @@ fn the_scripts_arguments_stand_in_one_order() {
 #[test]
 fn an_answer_tells_the_whole_state() {
     let answer = read(&script(
-        "busy 1700000000000 1699999999999 60000 500 =token =7200000",
+        "busy 1700000000000 1699999999999 60000 500 =token =7200000 nil",
     ))
     .unwrap();
     assert_eq!(answer.outcome, Outcome::Busy);
@@ -114,7 +119,7 @@ fn an_answer_tells_the_whole_state() {
         ("newer", Outcome::Newer),
         ("late", Outcome::Late),
     ] {
-        let answer = read(&script(&format!("{word} 5 0 -2 -2 nil nil"))).unwrap();
+        let answer = read(&script(&format!("{word} 5 0 -2 -2 nil nil nil"))).unwrap();
         assert_eq!(answer.outcome, outcome);
         assert_eq!((answer.token, answer.locked_for), (None, None));
     }
@@ -124,14 +129,17 @@ fn an_answer_tells_the_whole_state() {
 fn what_is_no_token_is_none_and_a_life_is_not_shorter_than_what_is_left_of_it() {
     let long = "x".repeat(513);
     for (what, fields) in [
-        ("no end", "read 5 1 -1 -2 =t =7200000"),
-        ("no life", "read 5 1 60000 -2 =t nil"),
-        ("not visible", "read 5 1 60000 -2 =\u{7f} =7200000"),
-        ("too long", &format!("read 5 1 60000 -2 ={long} =7200000")),
+        ("no end", "read 5 1 -1 -2 =t =7200000 nil"),
+        ("no life", "read 5 1 60000 -2 =t nil nil"),
+        ("not visible", "read 5 1 60000 -2 =\u{7f} =7200000 nil"),
+        (
+            "too long",
+            &format!("read 5 1 60000 -2 ={long} =7200000 nil"),
+        ),
     ] {
         assert_eq!(read(&script(fields)).unwrap().token, None, "{what}");
     }
-    let answer = read(&script("read 5 1 60000 -2 =t =1")).unwrap();
+    let answer = read(&script("read 5 1 60000 -2 =t =1 nil")).unwrap();
     assert_eq!(answer.token.unwrap().life, Duration::from_secs(60));
 }
 
@@ -140,15 +148,15 @@ fn what_is_not_the_scripts_answer_is_a_problem_that_says_so() {
     let not_ours = Problem::Unreadable("the script's answer is not ours");
     let broke_off = Problem::Unreachable("the answer broke off");
     let refused = |code: &str| Problem::Refused(code.to_owned());
-    let whole = script("read 5 0 -2 -2 nil nil");
+    let whole = script("read 5 0 -2 -2 nil nil nil");
     for (bytes, problem) in [
         ("", Problem::NoReply),
         ("+OK\r\n", not_ours.clone()),
         ("*0\r\n", not_ours.clone()),
-        (&script("maybe 5 0 -2 -2 nil nil"), not_ours.clone()),
-        (&script("read -5 0 -2 -2 nil nil"), not_ours.clone()),
-        (&script("read 5 0 -2 -2 nil"), not_ours.clone()),
-        (&script("read 5 0 -2 -2 nil nil nil"), not_ours.clone()),
+        (&script("maybe 5 0 -2 -2 nil nil nil"), not_ours.clone()),
+        (&script("read -5 0 -2 -2 nil nil nil"), not_ours.clone()),
+        (&script("read 5 0 -2 -2 nil nil"), not_ours.clone()),
+        (&script("read 5 0 -2 -2 nil nil nil nil"), not_ours.clone()),
         (&whole[..whole.len() - 1], broke_off.clone()),
         (
             "HTTP/1.1 400\r\n",
@@ -190,24 +198,34 @@ fn errors_of_a_script_before_redis_7_are_found_behind_their_preface() {
 
 #[test]
 fn an_answer_is_read_behind_those_to_auth_and_select() {
-    let whole = script("read 5 0 -2 -2 nil nil");
+    let whole = script("read 5 0 -2 -2 nil nil nil");
     for (login, before) in [
         (login(None, 0), ""),
         (login(Some("p"), 0), "+OK\r\n"),
         (login(None, 1), "+OK\r\n"),
         (login(Some("p"), 1), "+OK\r\n+OK\r\n"),
     ] {
+        let access = access(login.clone());
         let bytes = format!("{before}{whole}+OK\r\n");
-        assert!(read_answer(&login, bytes.as_bytes()).is_ok(), "{login:?}");
+        assert!(
+            access.read_answer(false, bytes.as_bytes()).is_ok(),
+            "{login:?}"
+        );
         // What is missing at the end is QUIT's.
         let bytes = format!("{before}{whole}");
-        assert!(read_answer(&login, bytes.as_bytes()).is_ok(), "{login:?}");
+        assert!(
+            access.read_answer(false, bytes.as_bytes()).is_ok(),
+            "{login:?}"
+        );
         if !before.is_empty() {
-            assert!(read_answer(&login, whole.as_bytes()).is_err(), "{login:?}");
+            assert!(
+                access.read_answer(false, whole.as_bytes()).is_err(),
+                "{login:?}"
+            );
         }
     }
     let select = "+OK\r\n-ERR DB index is out of range\r\n";
-    let problem = read_answer(&login(Some("p"), 99), select.as_bytes());
+    let problem = access(login(Some("p"), 99)).read_answer(false, select.as_bytes());
     assert_eq!(problem, Err(Problem::Refused("ERR".to_owned())));
 }
 
@@ -222,4 +240,112 @@ fn a_problem_says_what_to_do_and_repeats_nothing() {
     assert!(Problem::NoReply.to_string().contains("half-close"));
     let login = login(Some("hunter2"), 0);
     assert!(!format!("{login:?}").contains("hunter2"));
+}
+
+/// An app with a mirror that has two keys, and one with one.
+fn with_mirrors() -> Access {
+    let mirror = |key: &str, end: Option<&str>| Mirror {
+        key: key.to_owned(),
+        format: Format::Plain,
+        ttl: None,
+        expires_at_key: end.map(str::to_owned),
+    };
+    Access {
+        mirrors: vec![mirror("a:{appid}", Some("e:{appid}")), mirror("b", None)],
+        ..access(login(Some("p"), 0))
+    }
+}
+
+fn commands(bytes: &[u8]) -> Vec<String> {
+    let (replies, _) = decode(bytes);
+    let word = |reply: &Reply| match reply {
+        Reply::Bulk(bytes) if bytes.len() < 40 => String::from_utf8_lossy(bytes).into_owned(),
+        Reply::Bulk(_) => "SCRIPT".to_owned(),
+        other => format!("{other:?}"),
+    };
+    let command = |reply: &Reply| match reply {
+        Reply::Array(words) => words.iter().map(word).collect::<Vec<_>>().join(" "),
+        other => format!("{other:?}"),
+    };
+    replies.iter().map(command).collect()
+}
+
+#[test]
+fn neighbours_keys_are_read_first_and_written_before_the_state_is_read() {
+    let read = commands(&with_mirrors().request("wx1", &Step::Read));
+    let reads = [
+        "AUTH p",
+        "GETRANGE a:wx1 0 2047",
+        "PTTL a:wx1",
+        "GETRANGE b 0 2047",
+        "PTTL b",
+    ];
+    let state = ["EVAL SCRIPT 2 p:{wx1}:token p:{wx1}:lock read", "QUIT"];
+    assert_eq!(read, [reads.as_slice(), &state].concat());
+    let step = Step::Mirror {
+        deadline: UnixMillis(5_500),
+        token: Secret::new("t"),
+        left: Duration::from_secs(60),
+        end: UnixMillis(65_000),
+    };
+    assert!(step.writes_mirrors() && !Step::Read.writes_mirrors());
+    let write = commands(&with_mirrors().request("wx1", &step));
+    let writes = [
+        "EVAL SCRIPT 1 e:wx1 5500 65000 60000 65",
+        "EVAL SCRIPT 1 a:wx1 5500 65000 60000 t",
+        "EVAL SCRIPT 1 b 5500 65000 60000 t",
+    ];
+    assert_eq!(write, [reads.as_slice(), &writes, &state].concat());
+}
+
+#[test]
+fn what_redis_refuses_at_a_neighbours_key_is_not_the_stores_matter() {
+    let state = script("read 5 0 -2 -2 nil nil =af63dc4c8601ec8c");
+    let reads = "+OK\r\n$1\r\nt\r\n:1000\r\n-NOPERM no\r\n-NOPERM no\r\n";
+    let access = with_mirrors();
+    let answer = access.read_answer(false, format!("{reads}{state}").as_bytes());
+    let answer = answer.unwrap();
+    let token = Found::Token {
+        value: Secret::new("t"),
+        left: Some(Duration::from_secs(1)),
+    };
+    assert_eq!(answer.mirrors, [token, Found::Other]);
+    assert_eq!(answer.mirrored, None);
+    assert_eq!(answer.seen, [Fingerprint::of(&Secret::new("a"))]);
+    let refused = Mirrored::Refused("NOPERM".to_owned());
+    for (writes, outcome) in [
+        (":1\r\n:1\r\n:1\r\n", Mirrored::Done),
+        (":1\r\n:0\r\n:1\r\n", Mirrored::Late),
+        (":1\r\n:1\r\n-NOPERM no\r\n", refused),
+    ] {
+        let bytes = format!("{reads}{writes}{state}");
+        let answer = access.read_answer(true, bytes.as_bytes()).unwrap();
+        assert_eq!(answer.mirrored, Some(outcome));
+    }
+}
+
+#[test]
+fn without_a_state_the_first_refusal_is_told() {
+    let access = with_mirrors();
+    let refused = |code: &str| Err(Problem::Refused(code.to_owned()));
+    let loading = "-LOADING wait\r\n".repeat(5);
+    for (bytes, problem) in [
+        (format!("+OK\r\n{loading}"), refused("LOADING")),
+        ("-WRONGPASS no\r\n".to_owned(), refused("WRONGPASS")),
+        // Too many clients: one refusal, and the end.
+        (
+            "+OK\r\n-ERR max number of clients\r\n".to_owned(),
+            refused("ERR"),
+        ),
+        (
+            "+OK\r\n$1\r\nt\r\n:1000\r\n".to_owned(),
+            Err(Problem::Unreachable("the answer broke off")),
+        ),
+    ] {
+        assert_eq!(
+            access.read_answer(false, bytes.as_bytes()),
+            problem,
+            "{bytes:?}"
+        );
+    }
 }

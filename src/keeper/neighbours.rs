@@ -1,0 +1,116 @@
+//! What the neighbours' keys tell: a neighbour that has refreshed by itself, or keys that lack our token.
+
+use std::time::Duration;
+
+use super::{Shared, Todo};
+use crate::secret::Secret;
+use crate::store::link::as_local;
+use crate::store::link::neighbours::Origin;
+use crate::store::mirror::Found;
+use crate::store::{Answer, Outcome, Stored};
+use crate::time::Millis;
+use crate::token::{self, Machine, Moment, Report};
+
+/// A token of ours that is younger than this may come from a call that a neighbour made at the same time: it is found
+/// when the keys are read next, up to a minute later. Which of the two WeChat answered last nobody can tell.
+const MAY_BE_RIVAL: Duration = Duration::from_secs(90);
+
+impl Shared {
+    /// Takes note of the token that is here, to know it again.
+    pub(super) fn note(&mut self, machine: &Machine, now: Millis) {
+        if machine.generation() == self.noted {
+            return;
+        }
+        if let Some(token) = machine.serve(now) {
+            self.noted = machine.generation();
+            self.link.note(&token.value);
+        }
+    }
+
+    /// Compares what the neighbours' keys have with what is here; true when they lack our token.
+    pub(super) fn meet(
+        &mut self,
+        machine: &mut Machine,
+        answer: &Answer,
+        asked_at: Millis,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) -> bool {
+        if let Some(outcome) = &answer.mirrored {
+            if self.link.mirrored(outcome, moment.now, moment.sample) {
+                todo.report(Report::MirrorRefused);
+            }
+        }
+        for (value, left) in self.foreign(answer) {
+            let token = left.filter(|_| self.adopts).map(|left| Stored {
+                value: value.clone(),
+                left,
+                life: left,
+            });
+            match token {
+                Some(token) => self.follow(machine, &token, asked_at, moment, todo),
+                None => {
+                    self.link.ignore(value);
+                    todo.report(Report::NeighbourIgnored);
+                }
+            }
+        }
+        // What was read before a token was published, or written, is old.
+        answer.mirrored.is_none()
+            && answer.outcome != Outcome::Published
+            && self.is_wrong(machine, answer, moment.now)
+    }
+
+    /// Tokens that are none of ours, the one with the longest life last: it is the newest, as far as that can be known.
+    fn foreign<'a>(&self, answer: &'a Answer) -> Vec<(&'a Secret, Option<Duration>)> {
+        let mut foreign: Vec<_> = answer
+            .mirrors
+            .iter()
+            .filter_map(|found| match found {
+                Found::Token { value, left } => Some((value, *left)),
+                Found::Nothing | Found::Other => None,
+            })
+            .filter(|(value, _)| self.link.origin(value) == Origin::Foreign)
+            .collect();
+        foreign.sort_by_key(|(_, left)| *left);
+        foreign
+    }
+
+    /// Takes a neighbour's token over, and has the store told of it.
+    fn follow(
+        &mut self,
+        machine: &mut Machine,
+        token: &Stored,
+        asked_at: Millis,
+        moment: &Moment,
+        todo: &mut Todo,
+    ) {
+        let now = moment.now;
+        let is_young = |token: &token::Token| now.since(token.granted_at) < MAY_BE_RIVAL;
+        let is_doubtful = self.is_exclusive && machine.serve(now).is_some_and(is_young);
+        let before = machine.generation();
+        let token = as_local(token, asked_at);
+        let event = token::Event::Adopted { token, is_doubtful };
+        todo.add(machine.handle(event, moment));
+        if machine.generation() != before {
+            todo.report(Report::NeighbourFollowed);
+            self.note(machine, now);
+            self.link.owe(false, now, moment.sample);
+        }
+    }
+
+    /// Whether a key lacks the token that all of us have: it was emptied, or has an older one of ours.
+    fn is_wrong(&self, machine: &Machine, answer: &Answer, now: Millis) -> bool {
+        let Some(here) = machine.serve(now).map(|token| &token.value) else {
+            return false;
+        };
+        let there = answer.token.as_ref().map(|token| &token.value);
+        let is_due = machine.next_wakeup() <= now;
+        let lacks = |found: &Found| match found {
+            Found::Nothing => true,
+            Found::Token { value, .. } => value != here && self.link.origin(value) == Origin::Ours,
+            Found::Other => false,
+        };
+        there == Some(here) && !is_due && answer.mirrors.iter().any(lacks)
+    }
+}
