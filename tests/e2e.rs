@@ -42,6 +42,8 @@ mod load;
 mod many_apps;
 #[path = "e2e/mesh.rs"]
 mod mesh;
+#[path = "e2e/neighbours.rs"]
+mod neighbours;
 #[path = "e2e/odd_targets.rs"]
 mod odd_targets;
 #[path = "e2e/older.rs"]

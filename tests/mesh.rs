@@ -14,6 +14,8 @@ mod agreement;
 mod day;
 #[path = "mesh/model.rs"]
 mod model;
+#[path = "mesh/neighbours.rs"]
+mod neighbours;
 #[path = "mesh/rig.rs"]
 mod rig;
 #[path = "simulation/rng.rs"]

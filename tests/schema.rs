@@ -259,7 +259,7 @@ fn updating() -> bool {
 const UPDATE: &str = "UPDATE_SCHEMA=1 cargo test --features schema --test schema";
 
 /// Messages about rules between fields, and about the environment.
-const BEYOND_A_SCHEMA: [&str; 8] = [
+const BEYOND_A_SCHEMA: [&str; 10] = [
     "the environment variable",
     "already; allowed: each",
     "is not in apps",
@@ -268,4 +268,6 @@ const BEYOND_A_SCHEMA: [&str; 8] = [
     "a status with action fail only",
     "\"*\" is not alone",
     "is given without password",
+    "would hold the tokens of",
+    "is true without mirror",
 ];

@@ -7,7 +7,7 @@ use super::node::{quoted, Later};
 use super::redis::{RawMirror, MAX_MIRRORS};
 use super::rules::MirrorKey;
 use super::{App, ConfigError};
-use crate::store::mirror::{Format, Mirror, PLACE};
+use crate::store::mirror::{of_app, Format, Mirror, PLACE};
 use crate::store::wire::{own_keys, Access};
 
 /// The keys as they stand there.
@@ -30,10 +30,15 @@ fn mirror(raw: &Later<RawMirror>) -> Result<Mirror, ConfigError> {
             expires_at_key: None,
         });
     }
-    let raw = raw.read().map_err(|error| ConfigError {
-        problem: error.problem.replace(OBJECT_FORM, MIRROR_FORM),
-        ..error
-    })?;
+    let raw = raw
+        .read()
+        .map_err(|error| match error.problem.strip_suffix(OBJECT_FORM) {
+            Some(found) => ConfigError {
+                problem: [found, "a key as a text, or ", OBJECT_FORM].concat(),
+                ..error
+            },
+            None => error,
+        })?;
     Ok(Mirror {
         key: raw.key.into_string(),
         format: raw.format,
@@ -43,48 +48,43 @@ fn mirror(raw: &Later<RawMirror>) -> Result<Mirror, ConfigError> {
 }
 
 /// What `node.rs` says of an object with these fields.
-const OBJECT_FORM: &str = "allowed: an object of";
-/// What may stand there.
-const MIRROR_FORM: &str = "allowed: a key as a text, or an object of";
+const OBJECT_FORM: &str = "an object of key, format, ttl, expires_at_key";
 
 /// Checks that every key has one use: `listed` is how many apps the document has, `apps` those that are used.
 pub(super) fn check_keys(access: &Access, listed: usize, apps: &[App]) -> Result<(), ConfigError> {
-    let mut uses = BTreeMap::new();
+    let mut users = vec!["one of the plugin's own".to_owned()];
+    // Key to its place in `users`.
+    let mut used = BTreeMap::new();
     if !access.mirrors.is_empty() {
         for app in apps {
-            for key in own_keys(&access.key_prefix, &app.appid) {
-                uses.insert(key, "one of the plugin's own".to_owned());
-            }
+            used.extend(own_keys(&access.key_prefix, &app.appid).map(|key| (key, 0)));
         }
     }
     for (index, mirror) in access.mirrors.iter().enumerate() {
-        let fields = [
-            ("key", Some(&mirror.key)),
-            ("expires_at_key", mirror.expires_at_key.as_ref()),
-        ];
-        for (field, key) in fields {
-            let Some(key) = key else {
-                continue;
-            };
-            let refuse = |problem| {
+        let end = mirror.expires_at_key.as_ref();
+        let end = end.map(|template| ("expires_at_key", template));
+        for (field, template) in [("key", &mirror.key)].into_iter().chain(end) {
+            let refuse = |key: &str, problem: String| {
+                let problem = format!("{} {problem}", quoted(key));
                 Err(ConfigError::new(field, problem)
                     .in_item(index)
                     .in_field("mirror"))
             };
-            if listed > 1 && !key.contains(PLACE) {
-                let key = quoted(key);
-                return refuse(format!(
-                    "{key} would hold the tokens of {listed} apps; allowed: a key with {PLACE}"
-                ));
-            }
+            let user = users.len();
+            users.push(format!("mirror[{index}].{field}'s"));
             for app in apps {
-                let key = key.replace(PLACE, &app.appid);
-                let what = format!("mirror[{index}].{field}'s");
-                if let Some(other) = uses.get(&key) {
-                    let key = quoted(&key);
-                    return refuse(format!("{key} is {other} already; allowed: each key once"));
+                let key = of_app(template, &app.appid);
+                if listed > 1 && key == *template {
+                    let problem = format!(
+                        "would hold the tokens of {listed} apps; allowed: a key with {PLACE}"
+                    );
+                    return refuse(&key, problem);
                 }
-                uses.insert(key, what);
+                if let Some(other) = used.get(&key).and_then(|other: &usize| users.get(*other)) {
+                    let problem = format!("is {other} already; allowed: each key once");
+                    return refuse(&key, problem);
+                }
+                used.insert(key, user);
             }
         }
     }

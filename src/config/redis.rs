@@ -116,7 +116,7 @@ const DEFAULT_CLUSTER: &str = "wechat_redis";
 const DEFAULT_PREFIX: &str = "wechat-token:";
 
 /// Each is read with every step: enough for the libraries of a company, and little for Redis.
-pub(super) const MAX_MIRRORS: usize = 8;
+pub(super) const MAX_MIRRORS: usize = 16;
 /// See [`RawMirror::ttl`]; tokens live for two hours.
 pub(super) type MirrorTtl = Span<1_000, 7_200_000, 7_200_000>;
 /// Redis answers within a millisecond, and a lock holds for some of these: long ones make a fail-over slow.

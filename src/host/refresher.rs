@@ -38,8 +38,9 @@ pub struct Refresher {
     /// Calls on their way.
     calls: Vec<Call>,
     patrol: Patrol,
-    /// By the name of an event that comes to all apps at once: it was told, and need not be again before this.
-    quiet_until: BTreeMap<&'static str, Millis>,
+    /// When it was told last that Redis has failed, or is back: news that come to all apps at once.
+    redis_failed_at: Option<Millis>,
+    redis_back_at: Option<Millis>,
 }
 
 struct Kept {
@@ -64,7 +65,8 @@ impl Refresher {
             schedule: BTreeSet::new(),
             calls: Vec::new(),
             patrol: Patrol::new(config.apps.len()),
-            quiet_until: BTreeMap::new(),
+            redis_failed_at: None,
+            redis_back_at: None,
             config,
         }
     }

@@ -14,6 +14,8 @@ use crate::token::{self, Machine, Moment, Report};
 /// A token of ours that is younger than this may come from a call that a neighbour made at the same time: it is found
 /// when the keys are read next, up to a minute later. Which of the two WeChat answered last nobody can tell.
 const MAY_BE_RIVAL: Duration = Duration::from_secs(90);
+/// But no longer than this part of a token's life, for tokens that live for minutes.
+const RIVAL_PART: u32 = 16;
 
 impl Shared {
     /// Takes note of the token that is here, to know it again.
@@ -41,19 +43,23 @@ impl Shared {
                 todo.report(Report::MirrorRefused);
             }
         }
-        for (value, left) in self.foreign(answer) {
-            let token = left.filter(|_| self.adopts).map(|left| Stored {
-                value: value.clone(),
-                left,
-                life: left,
-            });
-            match token {
-                Some(token) => self.follow(machine, &token, asked_at, moment, todo),
-                None => {
-                    self.link.ignore(value);
-                    todo.report(Report::NeighbourIgnored);
-                }
+        let foreign = self.foreign(answer);
+        // The one with the longest life is the newest, as far as that can be known.
+        let newest = foreign.iter().max_by_key(|(_, left)| *left).copied();
+        for (value, _) in foreign {
+            self.link.ignore(value);
+        }
+        match newest {
+            Some((value, Some(left))) if self.adopts => {
+                let token = Stored {
+                    value: value.clone(),
+                    left,
+                    life: left,
+                };
+                self.follow(machine, &token, asked_at, moment, todo);
             }
+            Some(_) => todo.report(Report::NeighbourIgnored),
+            None => {}
         }
         // What was read before a token was published, or written, is old.
         answer.mirrored.is_none()
@@ -61,19 +67,15 @@ impl Shared {
             && self.is_wrong(machine, answer, moment.now)
     }
 
-    /// Tokens that are none of ours, the one with the longest life last: it is the newest, as far as that can be known.
+    /// Tokens that are none of ours.
     fn foreign<'a>(&self, answer: &'a Answer) -> Vec<(&'a Secret, Option<Duration>)> {
-        let mut foreign: Vec<_> = answer
-            .mirrors
-            .iter()
-            .filter_map(|found| match found {
-                Found::Token { value, left } => Some((value, *left)),
-                Found::Nothing | Found::Other => None,
-            })
+        let tokens = answer.mirrors.iter().filter_map(|found| match found {
+            Found::Token { value, left } => Some((value, *left)),
+            Found::Nothing | Found::Other => None,
+        });
+        tokens
             .filter(|(value, _)| self.link.origin(value) == Origin::Foreign)
-            .collect();
-        foreign.sort_by_key(|(_, left)| *left);
-        foreign
+            .collect()
     }
 
     /// Takes a neighbour's token over, and has the store told of it.
@@ -86,7 +88,9 @@ impl Shared {
         todo: &mut Todo,
     ) {
         let now = moment.now;
-        let is_young = |token: &token::Token| now.since(token.granted_at) < MAY_BE_RIVAL;
+        let is_young = |token: &token::Token| {
+            now.since(token.granted_at) < MAY_BE_RIVAL.min(token.life() / RIVAL_PART)
+        };
         let is_doubtful = self.is_exclusive && machine.serve(now).is_some_and(is_young);
         let before = machine.generation();
         let token = as_local(token, asked_at);

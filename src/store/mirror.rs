@@ -67,9 +67,9 @@ pub enum Found {
 
 impl Mirror {
     /// The keys of an app: for the token, and for its end.
-    pub fn keys(&self, appid: &str) -> (String, Option<String>) {
-        let of_app = |key: &String| key.replace(PLACE, appid);
-        (of_app(&self.key), self.expires_at_key.as_ref().map(of_app))
+    fn keys(&self, appid: &str) -> (String, Option<String>) {
+        let end = self.expires_at_key.as_ref();
+        (of_app(&self.key, appid), end.map(|key| of_app(key, appid)))
     }
 
     /// The commands that read it, which are [`Mirror::READS`].
@@ -123,6 +123,19 @@ impl Mirror {
     pub(super) fn writes(&self) -> usize {
         1 + usize::from(self.expires_at_key.is_some())
     }
+}
+
+/// A key of an app, with its appid for each [`PLACE`]. By hand, as a search for a text costs the .wasm 3 KB.
+pub fn of_app(key: &str, appid: &str) -> String {
+    let mut parts = key.split('{');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.strip_prefix("appid}") {
+            Some(rest) => text.extend([appid, rest]),
+            None => text.extend(["{", part]),
+        }
+    }
+    text
 }
 
 /// What is written.

@@ -18,6 +18,10 @@ pub(crate) struct Model {
     lock: Option<(Nonce, Millis)>,
     /// The neighbours' keys: each its token, and when it ends.
     pub(crate) mirrors: Vec<Option<(String, Millis)>>,
+    /// Those keys have no time to live.
+    pub(crate) is_endless: bool,
+    /// Those keys are out of the user's reach.
+    pub(crate) refuses_mirrors: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -116,13 +120,14 @@ impl Model {
 
     /// What is at the neighbours' keys.
     fn mirrors(&mut self, now: Millis) -> Vec<Found> {
+        let is_endless = self.is_endless;
         let found = |mirror: &mut Option<(String, Millis)>| {
             *mirror = mirror.take().filter(|(_, end)| now < *end);
             mirror
                 .as_ref()
                 .map_or(Found::Nothing, |(token, end)| Found::Token {
                     value: Secret::new(token.clone()),
-                    left: Some(end.since(now)),
+                    left: (!is_endless).then(|| end.since(now)),
                 })
         };
         self.mirrors.iter_mut().map(found).collect()
@@ -138,6 +143,9 @@ impl Model {
         else {
             return None;
         };
+        if self.refuses_mirrors {
+            return Some(Mirrored::Refused("NOPERM".to_owned()));
+        }
         if now.0 + self.ahead > deadline.0 {
             return Some(Mirrored::Late);
         }

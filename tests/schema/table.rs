@@ -80,8 +80,10 @@ fn rows(schema: &Value, object: &Value, prefix: &str) -> Vec<[String; 5]> {
 
 /// The object that a field holds or lists, with the step from the field to it.
 fn inner_object<'a>(schema: &'a Value, field: &'a Value) -> Option<(&'static str, &'a Value)> {
-    let one_of_two = &field["anyOf"][0];
-    [("", field), ("[]", &field["items"]), ("", one_of_two)]
+    let items = &field["items"];
+    let one_of_two = ("", &field["anyOf"][0]);
+    let other_of_two = ("[]", &items["anyOf"][1]);
+    [("", field), ("[]", items), one_of_two, other_of_two]
         .into_iter()
         .map(|(step, inner)| (step, resolved(schema, inner)))
         .find(|(_, inner)| inner["properties"].is_object())
@@ -96,14 +98,20 @@ fn kind(schema: &Value, field: &Value) -> String {
             .collect();
         return variants.join(" or ");
     }
-    if let Some(first) = field["anyOf"].get(0) {
-        return format!("{} or a list of them", kind(schema, first));
+    if let [one, other] = field["anyOf"].as_array().map_or(&[][..], Vec::as_slice) {
+        let one = kind(schema, one);
+        return match words(resolved(schema, other), "type").as_str() {
+            "array" => format!("{one} or a list of them"),
+            other => format!("{one} or {other}"),
+        };
     }
     match words(field, "type").as_str() {
         "string" if is_duration(field) => "duration".to_owned(),
         "string" => "text".to_owned(),
-        "array" => format!("list of {}s", kind(schema, &field["items"])),
-        "" => "reserved".to_owned(),
+        "array" => format!(
+            "list of {}s",
+            kind(schema, &field["items"]).replace(" or ", "s or ")
+        ),
         other => other.to_owned(),
     }
 }

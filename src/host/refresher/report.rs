@@ -57,7 +57,7 @@ impl Refresher {
             }
             Report::StoreLost => {
                 // Redis has failed for all apps at once: one of them says so, the others at a level for those who look.
-                let level = self.once_a_second("redis_failed", now, Level::Warn);
+                let level = once_a_second(&mut self.redis_failed_at, now, Level::Warn);
                 log!(
                     level,
                     "event=redis_failed app={name} {why} old_token_lives_s={left}"
@@ -65,7 +65,7 @@ impl Refresher {
                 return;
             }
             Report::StoreBack => {
-                let level = self.once_a_second("redis_back", now, Level::Info);
+                let level = once_a_second(&mut self.redis_back_at, now, Level::Info);
                 log!(level, "event=redis_back app={name}");
                 return;
             }
@@ -101,16 +101,6 @@ impl Refresher {
         );
     }
 
-    /// `level` for an event's first line in a second, debug for the others.
-    fn once_a_second(&mut self, event: &'static str, now: Millis, level: Level) -> Level {
-        let quiet_until = self.quiet_until.entry(event).or_default();
-        if now < *quiet_until {
-            return Level::Debug;
-        }
-        *quiet_until = now.after(Duration::from_secs(1));
-        level
-    }
-
     pub(super) fn gauge(&self, metrics: &mut Metrics, now: Millis) {
         for (kept, entry) in self.kept.iter().zip(&self.config.apps) {
             let Some(kept) = kept else {
@@ -130,4 +120,13 @@ impl Refresher {
             );
         }
     }
+}
+
+/// `level` for an event's first line in a second, debug for the others.
+fn once_a_second(told_at: &mut Option<Millis>, now: Millis, level: Level) -> Level {
+    if told_at.is_some_and(|told_at| now.since(told_at) < Duration::from_secs(1)) {
+        return Level::Debug;
+    }
+    *told_at = Some(now);
+    level
 }

@@ -12,7 +12,7 @@ use crate::token::{Sample, Token};
 pub(super) struct Neighbours {
     /// Tokens that the mesh has had.
     pub(super) seen: Seen,
-    /// Tokens of neighbours that are not taken over.
+    /// Tokens of neighbours that were looked at.
     ignored: Seen,
     /// When the keys are written next.
     pub(super) due: Option<Millis>,
@@ -39,7 +39,7 @@ impl Link {
         self.neighbours.seen.note(Fingerprint::of(token));
     }
 
-    /// This token of a neighbour is not taken over.
+    /// This token of a neighbour was looked at; once it is taken over, it is ours.
     pub fn ignore(&mut self, token: &Secret) {
         self.neighbours.ignored.note(Fingerprint::of(token));
     }
