@@ -14,7 +14,8 @@ use crate::world::APPID;
 async fn a_neighbour_reads_our_token_and_is_followed_when_it_makes_its_own() {
     // It takes as long as the keys are read seldom: 30 to 60 s, in which nothing else happens.
     in_settings_at_once(6, |setting| async move {
-        let mut plan = mesh(setting, 2);
+        // A neighbour's token beside one of ours that is younger than a sixteenth of its life would be a matter of doubt.
+        let mut plan = mesh(setting, 2).with_tokens(320, 160);
         let plain = format!("wechat:access_token:{APPID}");
         plan.document["redis"]["mirror"] =
             json!(["wechat:access_token:{appid}", {"key": "json", "format": "json"}]);
@@ -30,7 +31,7 @@ async fn a_neighbour_reads_our_token_and_is_followed_when_it_makes_its_own() {
         .await;
         let theirs = mesh.fake.issue_elsewhere(APPID, TokenApi::Classic);
         mesh.redis
-            .run::<()>(&["SET", &plain, &theirs, "PX", "7000000"]);
+            .run::<()>(&["SET", &plain, &theirs, "PX", "320000"]);
         let stored = within(2 * LONG, || async {
             mesh.stored().filter(|stored| *stored == theirs)
         });
