@@ -21,3 +21,5 @@ mod rig;
 #[path = "simulation/rng.rs"]
 #[allow(dead_code)] // the simulation of one Envoy uses more of it
 mod rng;
+#[path = "mesh/wakeups.rs"]
+mod wakeups;
