@@ -52,6 +52,10 @@ mod older;
 mod protocols;
 #[path = "e2e/redis.rs"]
 mod redis;
+#[path = "e2e/redis_answers.rs"]
+mod redis_answers;
+#[path = "e2e/redis_refuses.rs"]
+mod redis_refuses;
 #[path = "e2e/redis_trouble.rs"]
 mod redis_trouble;
 #[path = "e2e/refused.rs"]
