@@ -9,7 +9,7 @@ use support::envoy::{Config, Envoy};
 use support::passage::Passage;
 use support::redis::Redis;
 use support::wait::until;
-use support::wechat::{FakeWeChat, Outcome, Settings, TokenCall};
+use support::wechat::{FakeWeChat, Outcome, Settings, TokenApi, TokenCall};
 use tempfile::TempDir;
 
 use crate::settings::Setting;
@@ -17,6 +17,8 @@ use crate::world::{end_hiding, plan, APPID, HOST};
 
 /// Redis's password, which must be nowhere.
 pub(crate) const PASSWORD: &str = "the-password-of-redis";
+/// The key of the only app's record.
+pub(crate) const RECORD: &str = "wechat-token:{wx0123456789abcdef}:token";
 /// For what takes seconds by itself.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -208,7 +210,8 @@ impl Mesh {
     pub(crate) async fn recover(&self) {
         let is_back = |envoy: &Envoy| {
             let log = envoy.logs();
-            log.rfind("event=redis_back") > log.rfind("event=redis_failed")
+            // Where it never failed, both are none.
+            log.rfind("event=redis_back") >= log.rfind("event=redis_failed")
         };
         self.serve_until("event=redis_back", |mesh| mesh.envoys.iter().all(is_back))
             .await;
@@ -242,8 +245,18 @@ impl Mesh {
 
     /// The token that Redis has.
     pub(crate) fn stored(&self) -> Option<String> {
-        let record = format!("wechat-token:{{{APPID}}}:token");
-        self.redis.run(&["HGET", &record, "token"])
+        self.redis.run(&["HGET", RECORD, "token"])
+    }
+
+    /// Its version; 0 without one.
+    pub(crate) fn version(&self) -> u64 {
+        let version: Option<u64> = self.redis.run(&["HGET", RECORD, "version"]);
+        version.unwrap_or_default()
+    }
+
+    /// Whether Redis has the newest token that WeChat made.
+    pub(crate) fn has_newest(&self) -> bool {
+        self.stored() == self.fake.tokens().pop()
     }
 
     /// Token calls that made a token.
@@ -251,6 +264,11 @@ impl Mesh {
         let mut calls = self.fake.report().token_log;
         calls.retain(|call| call.outcome == Outcome::Made);
         calls
+    }
+
+    /// How many of them were calls of this endpoint.
+    pub(crate) fn made_by(&self, api: TokenApi) -> usize {
+        self.made().iter().filter(|call| call.api == api).count()
     }
 
     /// Waits until this many tokens were made.

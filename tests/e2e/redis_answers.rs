@@ -1,5 +1,6 @@
 //! Something answers in Redis's place, or on its way: what is no answer is told as that, and no caller notices.
 
+use support::envoy::Envoy;
 use support::passage::{Mode, Passage};
 
 use crate::mesh::{busy, Mesh};
@@ -30,11 +31,16 @@ async fn what_is_no_answer_of_redis_is_told_as_that_and_no_caller_notices() {
                 Mode::Says(giant),
                 "unreadable=\"the answer is longer than 64 KiB\"",
             ),
-            (Mode::Floods, "unreachable="),
+            // Envoy takes 32 MiB.
+            (Mode::Floods, "unreachable=\"the connection was reset\""),
         ] {
+            let before: Vec<u64> = mesh.envoys.iter().map(Envoy::forget_peak).collect();
             let line = format!("event=redis_failed app={APPID} {problem}");
             mesh.endure(&line, || way.set(mode), || way.set(Mode::Open))
                 .await;
+            for (envoy, before) in mesh.envoys.iter().zip(before) {
+                assert!(envoy.peak() < before + (96 << 20), "{line}");
+            }
         }
         mesh.assert_nobody_noticed();
         mesh.finish().await;

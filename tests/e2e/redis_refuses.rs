@@ -6,7 +6,7 @@ use serde_json::json;
 use support::redis::Redis;
 use support::wait::until;
 
-use crate::mesh::{busy, LONG, PASSWORD};
+use crate::mesh::{busy, LONG, PASSWORD, RECORD};
 use crate::settings::in_settings_at_once;
 use crate::world::APPID;
 
@@ -27,12 +27,11 @@ async fn what_redis_refuses_is_told_by_its_code_and_no_caller_notices() {
         let no_password_needed = || run(&["ACL", "SETUSER", "default", "nopass"]);
         mesh.endure(&refused("NOAUTH"), || {}, no_password_needed)
             .await;
-        let record = format!("wechat-token:{{{APPID}}}:token");
         let taken = || {
-            run(&["DEL", &record]);
-            run(&["SET", &record, "something else"]);
+            run(&["DEL", RECORD]);
+            run(&["SET", RECORD, "something else"]);
         };
-        mesh.endure(&refused("WRONGTYPE"), taken, || run(&["DEL", &record]))
+        mesh.endure(&refused("WRONGTYPE"), taken, || run(&["DEL", RECORD]))
             .await;
         let memory = |bytes| run(&["CONFIG", "SET", "maxmemory", bytes]);
         mesh.endure(&refused("OOM"), || memory("1"), || memory("0"))
@@ -82,14 +81,13 @@ async fn a_node_of_a_cluster_without_our_keys_is_told_and_no_caller_notices() {
     in_settings_at_once(4, |setting| async move {
         let args = ["--cluster-enabled", "yes", "--requirepass", PASSWORD];
         let [redis, other] = [Redis::start(&args), Redis::start(&args)];
-        let key = format!("wechat-token:{{{APPID}}}:token");
-        let slot: u16 = redis.run(&["CLUSTER", "KEYSLOT", &key]);
+        let slot: u16 = redis.run(&["CLUSTER", "KEYSLOT", RECORD]);
         let slot = slot.to_string();
         other.run::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
         let [port, bus] = [other.address().port(), other.bus_port()].map(|port| port.to_string());
         redis.run::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         until(LONG, "the keys are elsewhere", || {
-            let error = redis.try_run::<()>(&["GET", &key]).unwrap_err();
+            let error = redis.try_run::<()>(&["GET", RECORD]).unwrap_err();
             error.code() == Some("MOVED")
         })
         .await;

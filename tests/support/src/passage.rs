@@ -24,10 +24,10 @@ pub enum Mode {
     Slow(Duration),
     /// They reach nobody and hear nothing, and those who came in this time never will: the network loses everything.
     Cut,
-    /// They reach the server when this is over.
-    KeepsRequests,
-    /// They reach the server, and get their answers when this is over.
-    KeepsAnswers,
+    /// Those whose request has this line in it reach the server when this is over.
+    KeepsRequests(&'static str),
+    /// Those whose request has this line in it reach the server, and get their answers when this is over.
+    KeepsAnswers(&'static str),
     /// Whatever they ask, they get this in place of an answer.
     Says(Vec<u8>),
     /// They get bytes without an end.
@@ -80,7 +80,7 @@ impl Passage {
         self.mode.send_replace(mode);
     }
 
-    /// How many are kept now, or cut off.
+    /// How many are kept now and have not got where they were going, or are cut off.
     pub fn kept(&self) -> usize {
         self.kept.load(Ordering::SeqCst)
     }
@@ -113,18 +113,24 @@ async fn pass(
             answer
         }
         Mode::Cut => {
-            keep(&mut mode, kept).await;
+            let _kept = Kept::one_more(kept);
+            let _ = mode.changed().await;
             return Ok(());
         }
-        Mode::KeepsRequests => {
-            keep(&mut mode, kept).await;
-            ask(server, &request).await?
-        }
-        Mode::KeepsAnswers => {
+        Mode::KeepsRequests(line) if has(&request, line) => {
+            let kept = Kept::one_more(kept);
+            let _ = mode.changed().await;
             let answer = ask(server, &request).await?;
-            keep(&mut mode, kept).await;
+            drop(kept);
             answer
         }
+        Mode::KeepsAnswers(line) if has(&request, line) => {
+            let answer = ask(server, &request).await?;
+            let _kept = Kept::one_more(kept);
+            let _ = mode.changed().await;
+            answer
+        }
+        Mode::KeepsRequests(_) | Mode::KeepsAnswers(_) => ask(server, &request).await?,
         Mode::Says(answer) => answer,
         Mode::Floods => loop {
             caller.write_all(&[b'x'; 4_096]).await?;
@@ -150,10 +156,26 @@ async fn ask(server: SocketAddr, request: &[u8]) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-async fn keep(mode: &mut watch::Receiver<Mode>, kept: &AtomicUsize) {
-    kept.fetch_add(1, Ordering::SeqCst);
-    let _ = mode.changed().await;
-    kept.fetch_sub(1, Ordering::SeqCst);
+/// Whether one of the request's lines is this one.
+fn has(request: &[u8], line: &str) -> bool {
+    let mut lines = request.split(|byte| *byte == b'\n');
+    lines.any(|found| found.strip_suffix(b"\r").unwrap_or(found) == line.as_bytes())
+}
+
+/// Counts one until what was kept has got where it was going.
+struct Kept<'a>(&'a AtomicUsize);
+
+impl<'a> Kept<'a> {
+    fn one_more(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 #[cfg(test)]
@@ -190,8 +212,8 @@ mod tests {
         passage.set(Mode::DropsAnswers);
         assert_eq!(asks().await.unwrap(), b"");
         for (mode, heard) in [
-            (Mode::KeepsRequests, "hello"),
-            (Mode::KeepsAnswers, "hello"),
+            (Mode::KeepsRequests("hello"), "hello"),
+            (Mode::KeepsAnswers("hello"), "hello"),
             (Mode::Cut, ""),
         ] {
             passage.set(mode);
@@ -200,8 +222,10 @@ mod tests {
             until(SOON, "a kept one", || passage.kept() == 1).await;
             passage.set(Mode::Open);
             assert_eq!(asking.await.unwrap(), heard.as_bytes());
-            assert_eq!(passage.kept(), 0);
+            until(SOON, "none is kept", || passage.kept() == 0).await;
         }
+        passage.set(Mode::KeepsAnswers("hell"));
+        assert_eq!(asks().await.unwrap(), b"hello");
         passage.set(Mode::Floods);
         let mut caller = TcpStream::connect(passage.address()).await.unwrap();
         caller.write_all(b"hello").await.unwrap();
