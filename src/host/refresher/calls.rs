@@ -1,5 +1,6 @@
 //! Calls: token calls, sent under the lease, and the answers to all.
 
+use super::steps::Sent;
 use super::Refresher;
 use crate::config::{App, TokenApi};
 use crate::host::metrics::Metrics;
@@ -27,10 +28,7 @@ pub(super) struct Call {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callee {
     WeChat,
-    Redis {
-        /// See [`crate::store::Step::writes_mirrors`].
-        writes_mirrors: bool,
-    },
+    Redis(Sent),
 }
 
 /// Why no call was sent.
@@ -63,8 +61,8 @@ impl Refresher {
         });
         match to {
             Callee::WeChat => self.handle_token_reply(host, slot, metrics, app, status),
-            Callee::Redis { writes_mirrors } => {
-                self.handle_step_reply(host, slot, metrics, app, writes_mirrors, status);
+            Callee::Redis(sent) => {
+                self.handle_step_reply(host, slot, metrics, app, sent, status);
             }
         }
         self.start_due(host, slot, metrics);

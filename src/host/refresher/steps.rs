@@ -11,6 +11,15 @@ use crate::host::{Callout, Host};
 use crate::keeper::Event;
 use crate::resp::MAX_REPLY;
 use crate::store::{Mirrored, Problem, Step};
+use crate::time::Millis;
+
+/// A step on its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    at: Millis,
+    /// See [`Step::writes_mirrors`].
+    writes_mirrors: bool,
+}
 
 impl Refresher {
     /// Sends a step.
@@ -37,9 +46,10 @@ impl Refresher {
         let id = host
             .call(&callout)
             .map_err(|_| Problem::Unreachable("its cluster is not there, or not yet"))?;
-        let to = Callee::Redis {
+        let to = Callee::Redis(Sent {
+            at: host.now(),
             writes_mirrors: step.writes_mirrors(),
-        };
+        });
         self.calls.push(Call { id, app, to });
         Ok(())
     }
@@ -51,7 +61,7 @@ impl Refresher {
         slot: &Slot,
         metrics: &mut Metrics,
         app: usize,
-        writes_mirrors: bool,
+        sent: Sent,
         status: Option<u16>,
     ) {
         let config = Rc::clone(&self.config);
@@ -59,12 +69,17 @@ impl Refresher {
             return;
         };
         let answer = match status {
+            // The listener has said 200 as soon as it was connected, so Envoy ends what then hears nothing by a reset.
+            None if host.now().since(sent.at) >= redis.timeout * 9 / 10 => Err(NO_ANSWER),
             None => Err(Problem::Unreachable("the connection was reset")),
-            Some(503) => Err(Problem::Unreachable("no connection")),
-            Some(504) => Err(Problem::Unreachable("no answer in time")),
+            Some(503) => {
+                let words = host.callout_body(MOST_WORDS);
+                Err(Problem::Unreachable(no_connection(&words)))
+            }
+            Some(504) => Err(NO_ANSWER),
             Some(200) => {
                 let body = host.callout_body(MAX_REPLY + 1);
-                redis.access.read_answer(writes_mirrors, &body)
+                redis.access.read_answer(sent.writes_mirrors, &body)
             }
             Some(_) => Err(Problem::Unreadable(
                 "its listener does not hand the bytes on; docs/redis.md has the route it needs",
@@ -84,3 +99,15 @@ impl Refresher {
         self.drive(host, slot, metrics, app, Event::Answered(answer), &why);
     }
 }
+
+/// Why there is no connection, from Envoy's own words.
+fn no_connection(words: &[u8]) -> &'static str {
+    match String::from_utf8_lossy(words).contains("TLS_error") {
+        true => "no connection: TLS failed, see trusted_ca and the names in the transport_socket of its cluster",
+        false => "no connection",
+    }
+}
+
+const NO_ANSWER: Problem = Problem::Unreachable("no answer in time");
+/// Bytes of Envoy's own words that are read.
+const MOST_WORDS: usize = 1_024;
