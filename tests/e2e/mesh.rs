@@ -182,9 +182,12 @@ impl Mesh {
     pub(crate) async fn serve_until(&self, what: &str, is_so: impl Fn(&Mesh) -> bool) {
         let mut rounds = tokio::time::interval(Duration::from_millis(50));
         let serving = async {
-            while !is_so(self) {
+            loop {
                 rounds.tick().await;
                 self.tokens().await;
+                if is_so(self) {
+                    break;
+                }
             }
         };
         let served = tokio::time::timeout(LONG, serving).await;

@@ -1,6 +1,7 @@
 //! Steps at the shared store: a callout whose body is RESP, to a listener that hands bytes on (docs/redis.md).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::calls::{Call, Callee};
 use super::Refresher;
@@ -17,8 +18,17 @@ use crate::time::Millis;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sent {
     at: Millis,
+    timeout: Duration,
     /// See [`Step::writes_mirrors`].
     writes_mirrors: bool,
+}
+
+impl Sent {
+    /// What a reset means. The listener has said 200 as soon as it was connected, so Envoy ends what then hears nothing by a
+    /// reset, and not by a 504.
+    pub(super) fn status_of_reset(&self, now: Millis) -> Option<u16> {
+        (now.since(self.at) >= self.timeout * 9 / 10).then_some(504)
+    }
 }
 
 impl Refresher {
@@ -48,9 +58,10 @@ impl Refresher {
             .map_err(|_| Problem::Unreachable("its cluster is not there, or not yet"))?;
         let to = Callee::Redis(Sent {
             at: host.now(),
+            timeout: redis.timeout,
             writes_mirrors: step.writes_mirrors(),
         });
-        self.calls.push(Call { id, app, to });
+        self.calls.push(Call::new(id, app, to));
         Ok(())
     }
 
@@ -69,14 +80,9 @@ impl Refresher {
             return;
         };
         let answer = match status {
-            // The listener has said 200 as soon as it was connected, so Envoy ends what then hears nothing by a reset.
-            None if host.now().since(sent.at) >= redis.timeout * 9 / 10 => Err(NO_ANSWER),
             None => Err(Problem::Unreachable("the connection was reset")),
-            Some(503) => {
-                let words = host.callout_body(MOST_WORDS);
-                Err(Problem::Unreachable(no_connection(&words)))
-            }
-            Some(504) => Err(NO_ANSWER),
+            Some(503) => Err(Problem::Unreachable("no connection")),
+            Some(504) => Err(Problem::Unreachable("no answer in time")),
             Some(200) => {
                 let body = host.callout_body(MAX_REPLY + 1);
                 redis.access.read_answer(sent.writes_mirrors, &body)
@@ -99,15 +105,3 @@ impl Refresher {
         self.drive(host, slot, metrics, app, Event::Answered(answer), &why);
     }
 }
-
-/// Why there is no connection, from Envoy's own words.
-fn no_connection(words: &[u8]) -> &'static str {
-    match String::from_utf8_lossy(words).contains("TLS_error") {
-        true => "no connection: TLS failed, see trusted_ca and the names in the transport_socket of its cluster",
-        false => "no connection",
-    }
-}
-
-const NO_ANSWER: Problem = Problem::Unreachable("no answer in time");
-/// Bytes of Envoy's own words that are read.
-const MOST_WORDS: usize = 1_024;

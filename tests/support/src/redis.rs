@@ -39,6 +39,9 @@ impl Redis {
                 free_address().port().to_string(),
             ]);
         }
+        if args.iter().any(|arg| arg == "--tls-cert-file") {
+            args.extend(["--tls-port".to_owned(), free_address().port().to_string()]);
+        }
         let child = spawn(address, &args, &directory);
         let mut redis = Redis {
             child,
@@ -55,11 +58,14 @@ impl Redis {
         self.address
     }
 
-    /// Where the nodes of its cluster meet it, if it is one of them.
+    /// Where it listens with TLS; panics where it has no certificate (`--tls-cert-file`).
+    pub fn tls_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.port("--tls-port"))
+    }
+
+    /// Where the nodes of its cluster meet it; panics where it is none (`--cluster-enabled`).
     pub fn bus_port(&self) -> u16 {
-        let port = self.argument("--cluster-port");
-        port.and_then(|port| port.parse().ok())
-            .expect("a node of a cluster")
+        self.port("--cluster-port")
     }
 
     /// Kills it, as a power failure would; what it had is gone.
@@ -106,6 +112,11 @@ impl Redis {
         let login = password.map_or(String::new(), |password| format!("default:{password}@"));
         let client = Client::open(format!("redis://{login}{}/", self.address))?;
         client.get_connection_with_timeout(Duration::from_secs(5))
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        let port = self.argument(name).and_then(|port| port.parse().ok());
+        port.unwrap_or_else(|| panic!("redis-server has no {name}"))
     }
 
     fn argument(&self, name: &str) -> Option<&str> {
