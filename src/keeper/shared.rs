@@ -81,9 +81,7 @@ impl Shared {
                 if self.link.heard(&step, &answer, moment.now, moment.sample) {
                     todo.report(Report::StoreBack);
                 }
-                self.note(machine, moment.now);
                 self.learn(machine, &step, &answer, asked_at, moment, todo);
-                self.note(machine, moment.now);
                 let is_wrong = self.meet(machine, &answer, asked_at, moment, todo);
                 let is_live = machine.serve(moment.now).is_some();
                 let window = machine.window().filter(|_| is_live);
