@@ -83,7 +83,7 @@ pub(crate) struct Outcome {
     pub(crate) steps: f64,
     /// The most steps in a second, all Envoys together.
     pub(crate) peak: u32,
-    /// In so much of the day the store was asked more than twice as often as on average.
+    /// In so much of the day the store was asked by more than a tenth of the Envoys in a second.
     pub(crate) busy: Duration,
     /// Calls with a token that WeChat takes no more.
     pub(crate) rejected: u64,
@@ -126,6 +126,8 @@ struct Unit {
     generation: Generation,
     /// Its token, and until when it uses it.
     token: Option<(Name, Millis)>,
+    /// Its next tick that matters.
+    tick: Millis,
     /// It has no token since then, unless it has one.
     bare: Millis,
 }
@@ -201,10 +203,10 @@ impl Day {
                 skew: wall,
                 generation: Generation::default(),
                 token: None,
+                tick: Millis(0),
                 bare: START,
             });
-            self.put_in(self.luck.clone().between(0, 4_999), envoy, What::Tick);
-            self.luck.next();
+            self.start(envoy, 4_999);
         }
         let day = u64::from(self.plan.hours) * 3_600_000;
         for _ in 0..self.plan.crashes * u64::from(self.plan.hours) {
@@ -236,7 +238,7 @@ impl Day {
             unfenced: self.redis.unfenced,
             steps: self.redis.steps() as f64 / an_hour,
             peak: self.redis.peak(),
-            busy: self.redis.busy(),
+            busy: self.redis.busy(self.plan.envoys),
             stale: self.book.stale,
             late: self.book.late,
             ..self.outcome
@@ -319,17 +321,27 @@ impl Day {
                 let silence = Problem::Unreachable("no answer in time");
                 self.drive(envoy, Event::Answered(Err(silence)));
             }
-            What::Tick if is_of_this_life => {
+            What::Tick if is_of_this_life && self.envoys[envoy].tick == self.now => {
                 let unit = &self.envoys[envoy];
-                let origin = unit.origin;
-                if unit.keeper.next_wakeup() <= self.now.after(origin) {
+                if unit.keeper.next_wakeup() <= self.now.after(unit.origin) {
                     self.drive(envoy, Event::Timer);
                 }
-                let due = self.envoys[envoy].keeper.next_wakeup().before(origin);
-                let at = Millis(due.0.max(self.now.0 + TICK));
-                self.put(at, envoy, What::Tick);
+                self.wake(envoy);
             }
             What::Silence | What::Tick => {}
+        }
+    }
+
+    /// Sees to it that an Envoy wakes when it has something to do: at the first of its ticks then.
+    fn wake(&mut self, envoy: usize) {
+        let unit = &mut self.envoys[envoy];
+        let due = unit.keeper.next_wakeup().before(unit.origin);
+        let phase = envoy as u64 * 7 % TICK;
+        let next = due.0.max(self.now.0 + 1) + TICK - 1 - phase;
+        let at = Millis(next - next % TICK + phase);
+        if unit.tick <= self.now || at < unit.tick {
+            unit.tick = at;
+            self.put(at, envoy, What::Tick);
         }
     }
 
@@ -354,7 +366,16 @@ impl Day {
         unit.generation = Generation::default();
         unit.token = None;
         unit.bare = self.now;
-        self.put_in(500, envoy, What::Tick);
+        self.start(envoy, 500);
+    }
+
+    /// An Envoy starts within so many milliseconds.
+    fn start(&mut self, envoy: usize, within: u64) {
+        let at = self
+            .now
+            .after(Duration::from_millis(self.luck.between(1, within)));
+        self.envoys[envoy].tick = at;
+        self.put(at, envoy, What::Tick);
     }
 
     fn drive(&mut self, envoy: usize, event: Event<'_>) {
@@ -362,6 +383,7 @@ impl Day {
         let moment = self.moment(unit.origin, unit.skew);
         let commands = self.envoys[envoy].keeper.handle(event, &moment);
         self.note(envoy);
+        self.wake(envoy);
         for command in commands {
             match command {
                 Command::Ask(step) => self.ask(envoy, step),

@@ -134,10 +134,9 @@ impl Redis {
         self.by_second.iter().copied().max().unwrap_or_default()
     }
 
-    /// In how many seconds of the day it was asked more than twice as often as on average.
-    pub(crate) fn busy(&self) -> Duration {
-        let mean = self.steps() / self.by_second.len().max(1) as u64;
-        let busy = |steps: &&u32| u64::from(**steps) > 2 * mean;
+    /// In how many seconds of the day it was asked by more than a tenth of the Envoys.
+    pub(crate) fn busy(&self, envoys: usize) -> Duration {
+        let busy = |steps: &&u32| **steps as usize > envoys / 10;
         S * u32::try_from(self.by_second.iter().filter(busy).count()).expect("seconds")
     }
 
