@@ -18,6 +18,10 @@ mod day;
 mod model;
 #[path = "mesh/neighbours.rs"]
 mod neighbours;
+#[path = "mesh/plan.rs"]
+mod plan;
+#[path = "mesh/queue.rs"]
+mod queue;
 #[path = "mesh/redis.rs"]
 mod redis;
 #[path = "mesh/rig.rs"]

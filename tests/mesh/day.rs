@@ -15,6 +15,8 @@ use wechat_token::time::{Millis, UnixMillis};
 use wechat_token::token::{self, Attempt, Generation, Moment, Sample};
 
 use super::book::{name, Book, Name, OVERLAP};
+use super::plan::{Outcome, Plan, Trouble};
+use super::queue::{Entry, What};
 use super::redis::Redis;
 use super::rig::{policy, store_policy, S};
 use super::rng::Rng;
@@ -28,94 +30,6 @@ const START: Millis = Millis(1_000_000);
 const TROUBLES: usize = 6;
 /// How long a step's callout waits.
 const TIMEOUT: u64 = 1_000;
-
-/// What may happen to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    pub(crate) envoys: usize,
-    pub(crate) hours: u32,
-    pub(crate) seed: u64,
-    /// Envoys that crash and start anew, in an hour.
-    pub(crate) crashes: u64,
-    /// Whether a third of the Envoys loses Redis for ten minutes in every hour.
-    pub(crate) parts: bool,
-    /// Of a thousand steps, how many are done and their answer is lost.
-    pub(crate) answers_lost: u64,
-    /// How far clocks are apart: each Envoy's wall clock, and Redis's at each jump. Envoys' monotonic clocks began any time ago.
-    pub(crate) skew_minutes: u64,
-    /// What befalls Redis: each of these a few times in a day, and besides one of them at each renewal of a token.
-    pub(crate) troubles: &'static [Trouble],
-    /// WeChat refuses all token calls from then on, for so long.
-    pub(crate) outage: Option<(Duration, Duration)>,
-    /// Steps that Redis does in a second.
-    pub(crate) capacity: Option<u32>,
-}
-
-/// What may befall Redis.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Trouble {
-    /// Its clock jumps.
-    Jump,
-    /// It does nothing for 3 s.
-    Freeze,
-    /// A replica takes over that lacks the last write and has a clock of its own.
-    FailOver,
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    /// Tokens that the classic endpoint made.
-    pub(crate) made: usize,
-    /// Of them those that were never in the store.
-    pub(crate) untold: usize,
-    /// Publications that a fail-over took with it.
-    pub(crate) undone: usize,
-    /// Token calls at the classic endpoint and at the stable one, those included that failed.
-    pub(crate) calls: [u64; 2],
-    /// Calls that crashed with their Envoy.
-    pub(crate) lost: usize,
-    /// Locks that were lost before they were given back.
-    pub(crate) fences: usize,
-    /// Publications of those whose lock had ended, with nobody's lock there and nothing newer.
-    pub(crate) unfenced: usize,
-    /// Steps at the store, of an Envoy in an hour.
-    pub(crate) steps: f64,
-    /// The most steps in a second, all Envoys together.
-    pub(crate) peak: u32,
-    /// In so much of the day the store was asked by more than a tenth of the Envoys in a second.
-    pub(crate) busy: Duration,
-    /// Calls with a token that WeChat takes no more.
-    pub(crate) rejected: u64,
-    /// The longest use of a token after it was replaced.
-    pub(crate) stale: Duration,
-    /// The longest use of a token after its end.
-    pub(crate) late: Duration,
-    /// The longest time that an Envoy had no token.
-    pub(crate) without: Duration,
-}
-
-enum What {
-    Tick,
-    /// A step gets to Redis; whether its answer gets back.
-    Step(Box<Step>, bool),
-    /// A step was not answered in time.
-    Silence,
-    Granted(Attempt),
-    Crash,
-    /// A business call, if the token that is there is over.
-    Use,
-    Trouble(Trouble),
-}
-
-struct Entry {
-    at: Millis,
-    number: u64,
-    envoy: u32,
-    /// Of which of its lives.
-    life: u32,
-    what: What,
-}
 
 struct Unit {
     keeper: Keeper,
@@ -170,23 +84,6 @@ pub(crate) fn live(plan: Plan) -> Outcome {
         day.meet(entry.envoy as usize, entry.life, entry.what);
     }
     day.end()
-}
-
-impl Default for Plan {
-    fn default() -> Plan {
-        Plan {
-            envoys: 200,
-            hours: 24,
-            seed: 1,
-            crashes: 0,
-            parts: false,
-            answers_lost: 0,
-            skew_minutes: 0,
-            troubles: &[],
-            outage: None,
-            capacity: None,
-        }
-    }
 }
 
 impl Day {
@@ -479,25 +376,5 @@ impl Day {
         // As the driver does it: what is due because of it begins at once.
         self.drive(envoy, Event::Timer);
         self.put_in(1_000, envoy, What::Use);
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.number == other.number
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
     }
 }

@@ -12,8 +12,9 @@
 use std::time::Duration;
 
 use super::book::OVERLAP;
-use super::day::Trouble::{FailOver, Freeze, Jump};
-use super::day::{live, Outcome, Plan};
+use super::day::live;
+use super::plan::Trouble::{FailOver, Freeze, Jump};
+use super::plan::{Outcome, Plan};
 
 /// Of the large meshes. `make scale` builds for speed and has them all, `make test` a part of them.
 const ENVOYS: usize = if cfg!(debug_assertions) { 300 } else { 10_000 };
