@@ -30,6 +30,7 @@ test: ## every test: unit, simulation, end to end on real Envoys
 	@tools/build.sh
 	@tools/build-variants.sh
 	@tools/test.sh --workspace --features schema
+	@tools/test.sh --profile scale --test mesh scale
 
 matrix: ## the end-to-end tests on every Envoy version, concurrency and placement
 	@tools/setup.sh matrix

@@ -78,6 +78,8 @@ mod retries;
 mod rewriting;
 #[path = "e2e/rotation.rs"]
 mod rotation;
+#[path = "e2e/scale.rs"]
+mod scale;
 #[path = "e2e/settings.rs"]
 mod settings;
 #[path = "e2e/tls.rs"]

@@ -7,7 +7,7 @@ use wechat_token::secret::Secret;
 use wechat_token::store::mirror::Found;
 use wechat_token::store::seen::Fingerprint;
 use wechat_token::store::{Answer, Mirrored, Nonce, Outcome, Step, Stored, Version};
-use wechat_token::time::{Millis, UnixMillis};
+use wechat_token::time::{millis, Millis, UnixMillis};
 
 /// What a Redis holds of one app.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +15,7 @@ pub(crate) struct Model {
     /// How far its clock is ahead of the test's.
     pub(crate) ahead: u64,
     record: Option<Record>,
-    lock: Option<(Nonce, Millis)>,
+    lock: Option<(Nonce, UnixMillis)>,
     /// The neighbours' keys: each its token, and when it ends.
     pub(crate) mirrors: Vec<Option<(String, Millis)>>,
     /// Those keys have no time to live.
@@ -30,7 +30,8 @@ struct Record {
     nonce: Nonce,
     token: Secret,
     life: Duration,
-    end: Millis,
+    /// On its own clock, as Redis keeps it: where that clock jumps, what is left changes.
+    end: UnixMillis,
     seen: Vec<Fingerprint>,
 }
 
@@ -45,12 +46,14 @@ impl Model {
 
     /// One step, at this instant.
     pub(crate) fn run(&mut self, step: &Step, now: Millis) -> Answer {
-        self.record = self.record.take().filter(|record| now < record.end);
-        self.lock = self.lock.take().filter(|(_, until)| now < *until);
+        let clock = self.clock(now);
+        let later = |span: Duration| UnixMillis(clock.0 + millis(span));
+        let until = |end: UnixMillis| Duration::from_millis(end.0.saturating_sub(clock.0));
+        self.record = self.record.take().filter(|record| clock < record.end);
+        self.lock = self.lock.take().filter(|(_, until)| clock < *until);
         let mirrors = self.mirrors(now);
-        let clock = UnixMillis(now.0 + self.ahead);
         let version = self.version();
-        let is_others = |lock: &Option<(Nonce, Millis)>, owner: &Nonce| {
+        let is_others = |lock: &Option<(Nonce, UnixMillis)>, owner: &Nonce| {
             lock.is_some_and(|(holder, _)| holder != *owner)
         };
         let outcome = match step {
@@ -65,7 +68,7 @@ impl Model {
             Step::Lock { known, .. } if version > *known => Outcome::Newer,
             Step::Lock { owner, .. } if is_others(&self.lock, owner) => Outcome::Busy,
             Step::Lock { owner, ttl, .. } => {
-                self.lock = Some((*owner, now.after(*ttl)));
+                self.lock = Some((*owner, later(*ttl)));
                 Outcome::Locked
             }
             Step::Publish { nonce, .. } if self.has(*nonce) => Outcome::Published,
@@ -88,7 +91,7 @@ impl Model {
                     nonce: *nonce,
                     token: token.clone(),
                     life: *life,
-                    end: now.after(*left),
+                    end: later(*left),
                 });
                 Outcome::Published
             }
@@ -105,10 +108,10 @@ impl Model {
             version: self.version(),
             token: self.record.as_ref().map(|record| Stored {
                 value: record.token.clone(),
-                left: record.end.since(now),
+                left: until(record.end),
                 life: record.life,
             }),
-            locked_for: self.lock.map(|(_, until)| until.since(now)),
+            locked_for: self.lock.map(|(_, end)| until(end)),
             seen: self
                 .record
                 .as_ref()
@@ -164,13 +167,25 @@ impl Model {
         self.lock.is_some()
     }
 
-    fn version(&self) -> Version {
+    /// Whose the lock is at this instant.
+    pub(crate) fn holder(&self, now: Millis) -> Option<Nonce> {
+        let (holder, until) = self.lock?;
+        (self.clock(now) < until).then_some(holder)
+    }
+
+    fn clock(&self, now: Millis) -> UnixMillis {
+        UnixMillis(now.0 + self.ahead)
+    }
+
+    /// The version that it has, 0 for none.
+    pub(crate) fn version(&self) -> Version {
         self.record
             .as_ref()
             .map_or(Version::default(), |record| record.version)
     }
 
-    fn has(&self, nonce: Nonce) -> bool {
+    /// Whether its token is that of this publication.
+    pub(crate) fn has(&self, nonce: Nonce) -> bool {
         self.record
             .as_ref()
             .is_some_and(|record| record.nonce == nonce)

@@ -57,6 +57,9 @@ pub struct AppReport {
     pub in_flight_max: u32,
     /// Business calls with one of its live tokens.
     pub business_live: u64,
+    /// By the number of a live token, when it was used last, in milliseconds since the start.
+    #[serde(default)]
+    pub last_used_ms: BTreeMap<u64, u64>,
 }
 
 /// One call of a token endpoint.

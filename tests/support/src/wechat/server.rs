@@ -191,7 +191,8 @@ async fn business_call(
     endpoint: Endpoint,
     slot: &EndingSlot,
 ) -> Served {
-    let checked = checks::check(&shared, &request, endpoint, Instant::now());
+    let at = Instant::now();
+    let checked = checks::check(&shared, &request, endpoint, at);
     let appid = checked.appid.clone();
     let app = appid.as_deref().unwrap_or_default();
     let plan = shared.world().plan(false, app, request.path());
@@ -217,15 +218,11 @@ async fn business_call(
             _ => {}
         }
         if let (Some(appid), None) = (&appid, checked.errcode) {
-            match report.apps.get_mut(appid.as_ref()) {
-                Some(app) => app.business_live += 1,
-                None => {
-                    report
-                        .apps
-                        .entry(appid.to_string())
-                        .or_default()
-                        .business_live += 1
-                }
+            let app = report.apps.entry(appid.to_string()).or_default();
+            app.business_live += 1;
+            if let Some(number) = checked.number {
+                let last = app.last_used_ms.entry(number).or_default();
+                *last = shared.ms(at).max(*last);
             }
         }
     }
