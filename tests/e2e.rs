@@ -54,6 +54,8 @@ mod protocols;
 mod redis;
 #[path = "e2e/redis_answers.rs"]
 mod redis_answers;
+#[path = "e2e/redis_deployed.rs"]
+mod redis_deployed;
 #[path = "e2e/redis_partition.rs"]
 mod redis_partition;
 #[path = "e2e/redis_pauses.rs"]
