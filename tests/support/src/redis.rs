@@ -48,6 +48,11 @@ impl Redis {
         self.address
     }
 
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it, as a power failure would; what it had is gone.
     pub fn kill(&mut self) {
         // Fails only where it has ended already.
