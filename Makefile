@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MINUTES ?= 10
-.PHONY: help demo run build fake-wechat test lint matrix interop soak bench fuzz mutants compose-test clean
+.PHONY: help demo run build fake-wechat test scale lint matrix interop soak bench fuzz mutants compose-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -30,7 +30,11 @@ test: ## every test: unit, simulation, end to end on real Envoys
 	@tools/build.sh
 	@tools/build-variants.sh
 	@tools/test.sh --workspace --features schema
-	@tools/test.sh --profile scale --test mesh scale
+	@$(MAKE) --no-print-directory scale
+
+scale: ## a day of 10,000 Envoys on a virtual clock, and its figures
+	@tools/setup.sh build
+	@tools/test.sh --profile scale --test mesh scale -- --nocapture
 
 matrix: ## the end-to-end tests on every Envoy version, concurrency and placement
 	@tools/setup.sh matrix

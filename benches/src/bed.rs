@@ -62,7 +62,9 @@ impl Bed {
             "no Envoy at {}: make setup",
             envoy.display()
         );
-        let plugin_only = options.wants(Section::Herd) || options.wants(Section::Apps);
+        let plugin_only = options.wants(Section::Herd)
+            || options.wants(Section::Apps)
+            || options.wants(Section::Redis);
         let wasm_bytes = std::fs::metadata(&options.wasm).map(|file| file.len()).ok();
         ensure!(
             wasm_bytes.is_some() || !(plugin_only || options.rows.contains(&Row::Plugin)),

@@ -1,9 +1,9 @@
 //! The side-by-side benchmark: what the plugin costs beside plain Envoy, a no-op Wasm filter, the Lua filter that a
 //! user would write and Envoy's native filters, all in one run.
 //!
-//! It measures in six sections, each a module: [`ratios`] (CPU a request, by the low-noise method), [`user`] (what a
+//! It measures in seven sections, each a module: [`ratios`] (CPU a request, by the low-noise method), [`user`] (what a
 //! user sees in front of an upstream), [`watch`] (of looking at answers), [`herd`] (parked requests at the moment the token comes), [`memory`] (of a
-//! worker's VM) and [`apps`] (from one app to a thousand). The results go to `benches/results/` as JSON, as a Markdown
+//! worker's VM), [`apps`] (from one app to a thousand) and [`redis`] (with it and without, and beside a GET at each call). The results go to `benches/results/` as JSON, as a Markdown
 //! table and as a picture. It judges nothing but the targets; whether a run was quiet is for the reader of the spread.
 
 mod apps;
@@ -15,6 +15,7 @@ mod machine;
 mod memory;
 mod picture;
 mod ratios;
+mod redis;
 mod results;
 mod row;
 mod stats;
@@ -93,16 +94,19 @@ pub enum Section {
     Memory,
     /// From one app to a thousand.
     Apps,
+    /// With Redis and without.
+    Redis,
 }
 
 impl Section {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Ratios,
         Self::User,
         Self::Watch,
         Self::Herd,
         Self::Memory,
         Self::Apps,
+        Self::Redis,
     ];
 }
 
@@ -177,6 +181,9 @@ async fn run(options: &Options) -> Result<()> {
     }
     if options.wants(Section::Apps) {
         results.apps = Some(apps::measure(&bed, options).await.context("apps")?);
+    }
+    if options.wants(Section::Redis) {
+        results.redis = Some(redis::measure(&bed, options).await.context("redis")?);
     }
     results.targets = targets::judge(&results);
     println!("\n{}", table::summary(&results));

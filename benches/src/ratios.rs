@@ -102,7 +102,8 @@ impl Answer {
         }
     }
 
-    fn path(self) -> &'static str {
+    /// What is asked for to get it.
+    pub fn path(self) -> &'static str {
         match self {
             Self::Plain => "/cgi-bin/plain/user/get?next_openid=oFakeOpenId0001&lang=zh_CN",
             Self::Json => "/cgi-bin/json/user/get?next_openid=oFakeOpenId0001&lang=zh_CN",

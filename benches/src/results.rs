@@ -7,6 +7,7 @@ use crate::herd::Herd;
 use crate::machine::Machine;
 use crate::memory::Memory;
 use crate::ratios::Ratios;
+use crate::redis::Redis;
 use crate::targets::Target;
 use crate::user::User;
 use crate::watch::Watch;
@@ -41,6 +42,9 @@ pub struct Results {
     pub memory: Option<Memory>,
     /// From one app to a thousand.
     pub apps: Option<Apps>,
+    /// With Redis and without.
+    #[serde(default)]
+    pub redis: Option<Redis>,
 }
 
 impl Results {
@@ -60,6 +64,7 @@ impl Results {
             herd: None,
             memory: None,
             apps: None,
+            redis: None,
         }
     }
 }

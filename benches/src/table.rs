@@ -6,6 +6,7 @@ use crate::apps::Apps;
 use crate::herd::Herd;
 use crate::memory::Memory;
 use crate::ratios::{Answer, AnswerRatios, Ratios};
+use crate::redis::Redis;
 use crate::results::Results;
 use crate::row::Row;
 use crate::user::User;
@@ -95,6 +96,9 @@ fn write_page(page: &mut String, results: &Results) -> fmt::Result {
     }
     if let Some(apps) = &results.apps {
         write_apps(page, apps)?;
+    }
+    if let Some(redis) = &results.redis {
+        write_redis(page, redis)?;
     }
     Ok(())
 }
@@ -304,6 +308,53 @@ fn write_apps(page: &mut String, apps: &Apps) -> fmt::Result {
         "Envoy MiB",
     ];
     table(page, &heads, rows)
+}
+
+fn write_redis(page: &mut String, redis: &Redis) -> fmt::Result {
+    section(
+        page,
+        "With Redis",
+        "A request with `redis` configured and without, by the method of the first table, JSON answers; the error is what two Envoys \
+         without it differ by.",
+    )?;
+    let clocks = [("user", redis.hot.user), ("all", redis.hot.all)];
+    let rows = clocks.into_iter().map(|(name, clock)| {
+        let numbers = [clock.without_us.min, clock.with_us.min, clock.added_us];
+        let numbers = numbers.into_iter().chain([clock.ratio, clock.error_us]);
+        let numbers = numbers.map(|number| format!("{number:.2}"));
+        std::iter::once(name.to_owned()).chain(numbers).collect()
+    });
+    let heads = [
+        "CPU",
+        "without µs",
+        "with µs",
+        "added µs",
+        "ratio",
+        "error µs",
+    ];
+    table(page, &heads, rows)?;
+    writeln!(
+        page,
+        "Beside a service that asks Redis for the token at each call. CPU is the caller's, Redis's and the Envoy's on the way, together, \
+         16 callers; latency is of one call at a time; the upstream is not counted.\n"
+    )?;
+    let rows = redis.ways.iter().map(|row| {
+        let numbers = [row.all_us.min, row.redis_us.min, row.p50_us.median];
+        let numbers = numbers.into_iter().chain([row.p99_us.median]);
+        let numbers = numbers.map(|number| format!("{number:.1}"));
+        std::iter::once(row.way.title().to_owned())
+            .chain(numbers)
+            .collect()
+    });
+    let heads = ["way", "CPU µs, least", "of it Redis µs", "p50 µs", "p99 µs"];
+    table(page, &heads, rows)?;
+    let capacity = &redis.capacity;
+    writeln!(
+        page,
+        "One of the plugin's own requests (a connection, the script, QUIT; {} bytes there, {} back) costs Redis {:.1} µs of CPU; \
+         {:.0} a second were made with the load on the same machine.\n",
+        capacity.sent, capacity.received, capacity.all_us.min, capacity.rate.max
+    )
 }
 
 fn section(page: &mut String, title: &str, text: &str) -> fmt::Result {

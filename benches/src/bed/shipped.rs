@@ -25,6 +25,8 @@ pub struct Plugin {
     pub patience: Option<u64>,
     /// Whether it looks at answers.
     pub watch: bool,
+    /// Whether it shares its tokens through a Redis.
+    pub redis: bool,
 }
 
 /// The shipped configuration's parts.
@@ -41,6 +43,7 @@ impl Plugin {
         apps: 1,
         patience: None,
         watch: true,
+        redis: false,
     };
 
     fn document(self, shipped: &Json) -> Result<Json> {
@@ -52,6 +55,9 @@ impl Plugin {
         fields.insert("apps".to_owned(), json!(apps));
         fields.insert("default_app".to_owned(), json!(appid(0)));
         fields.insert("watch".to_owned(), json!(self.watch));
+        if self.redis {
+            fields.insert("redis".to_owned(), json!({}));
+        }
         if let Some(seconds) = self.patience {
             let patience = format!("{seconds}s");
             fields.insert("wait".to_owned(), json!({"timeout": patience}));

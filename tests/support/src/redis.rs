@@ -68,6 +68,11 @@ impl Redis {
         self.port("--cluster-port")
     }
 
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Kills it, as a power failure would; what it had is gone.
     pub fn kill(&mut self) {
         // Fails only where it has ended already.
