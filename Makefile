@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MINUTES ?= 10
-.PHONY: help demo run build fake-wechat test scale lint matrix soak bench fuzz mutants compose-test clean
+.PHONY: help demo run build fake-wechat test scale lint matrix interop soak bench fuzz mutants compose-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -41,6 +41,11 @@ matrix: ## the end-to-end tests on every Envoy version, concurrency and placemen
 	@tools/build.sh
 	@tools/build-variants.sh
 	@E2E_MATRIX=full tools/test.sh --test e2e
+
+interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) beside the mesh, on one Redis
+	@tools/setup.sh interop
+	@tools/build.sh
+	@cargo run --quiet --release -p interop
 
 soak: ## load with random faults on a real Envoy: make soak MINUTES=60, SEED=… repeats a run's plan
 	@tools/setup.sh soak

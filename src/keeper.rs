@@ -66,8 +66,6 @@ struct Shared {
     rejected: Option<Generation>,
     is_exclusive: bool,
     adopts: bool,
-    /// The newest token that the link has taken note of.
-    noted: Generation,
 }
 
 /// What the keeper needs to know of a store.
@@ -114,7 +112,6 @@ impl Keeper {
                 rejected: None,
                 is_exclusive: store.is_exclusive,
                 adopts: store.adopts,
-                noted: Generation::default(),
             }),
         }
     }

@@ -252,6 +252,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_wrong_is_told_in_words() {
+        assert_eq!(RespError::Truncated.to_string(), "the answer broke off");
+        assert_eq!(RespError::Malformed.to_string(), "the answer is not RESP");
+    }
+
+    #[test]
     fn an_answer_of_64_kib_is_read_and_a_longer_one_is_not() {
         let mut bytes = b"$65526\r\n".to_vec();
         bytes.resize(8 + 65_526, b'x');

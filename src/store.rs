@@ -227,3 +227,34 @@ fn meaning(code: &str) -> &'static str {
         _ => "see the documentation of Redis",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_of_redis_is_explained_in_its_own_words() {
+        for (code, part) in [
+            ("NOAUTH", "set redis.password"),
+            ("WRONGPASS", "is wrong"),
+            ("NOPERM", "ACL"),
+            ("LOADING", "loading"),
+            ("READONLY", "takes no writes"),
+            ("MASTERDOWN", "lost its master"),
+            ("OOM", "memory is full"),
+            ("MISCONF", "save to disk"),
+            ("NOREPLICAS", "too few replicas"),
+            ("BUSY", "script"),
+            ("MOVED", "Redis Cluster"),
+            ("ASK", "Redis Cluster"),
+            ("CROSSSLOT", "Redis Cluster"),
+            ("CLUSTERDOWN", "Redis Cluster"),
+            ("WRONGTYPE", "redis.mirror"),
+            ("ERR", "does not know a command"),
+            ("SOMETHING", "documentation of Redis"),
+        ] {
+            let words = meaning(code);
+            assert!(words.contains(part), "{code}: {words}");
+        }
+    }
+}

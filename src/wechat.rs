@@ -88,6 +88,11 @@ impl Failure {
             Failure::Http(_) | Failure::Unreachable(_) | Failure::Unreadable(_) => None,
         }
     }
+
+    /// Whether another Envoy would fail alike, so that its call would only be one more.
+    pub fn is_for_all(&self) -> bool {
+        self.errcode().is_some_and(errcode::is_for_all)
+    }
 }
 
 impl fmt::Display for Failure {

@@ -52,6 +52,16 @@ mod older;
 mod protocols;
 #[path = "e2e/redis.rs"]
 mod redis;
+#[path = "e2e/redis_answers.rs"]
+mod redis_answers;
+#[path = "e2e/redis_deployed.rs"]
+mod redis_deployed;
+#[path = "e2e/redis_partition.rs"]
+mod redis_partition;
+#[path = "e2e/redis_pauses.rs"]
+mod redis_pauses;
+#[path = "e2e/redis_refuses.rs"]
+mod redis_refuses;
 #[path = "e2e/redis_trouble.rs"]
 mod redis_trouble;
 #[path = "e2e/refused.rs"]

@@ -24,6 +24,8 @@ mod plan;
 mod queue;
 #[path = "mesh/redis.rs"]
 mod redis;
+#[path = "mesh/refusals.rs"]
+mod refusals;
 #[path = "mesh/rig.rs"]
 mod rig;
 #[path = "simulation/rng.rs"]
@@ -31,3 +33,5 @@ mod rig;
 mod rng;
 #[path = "mesh/scale.rs"]
 mod scale;
+#[path = "mesh/wakeups.rs"]
+mod wakeups;

@@ -25,7 +25,7 @@ use std::time::Duration;
 use support::redis::Redis;
 use wechat_token::secret::Secret;
 use wechat_token::store::wire::{Access, Login};
-use wechat_token::store::{Outcome, Problem, Step, Version};
+use wechat_token::store::{Mirrored, Outcome, Problem, Step, Version};
 use wechat_token::time::UnixMillis;
 
 use self::bed::{access, bed, value, Bed, APPID, LIFE, LOCK, ME, NONE, OTHER, RECORD};
@@ -292,14 +292,20 @@ fn a_password_a_user_and_a_database_are_used() {
 #[test]
 fn the_acl_of_the_documentation_is_enough_and_not_too_much() {
     let document = std::fs::read_to_string("docs/redis.md").unwrap();
-    let line = document
+    let lines = document
         .lines()
-        .find(|line| line.trim_start().starts_with("ACL SETUSER "))
-        .expect("docs/redis.md: a line ACL SETUSER");
-    let line = line.replace("PASSWORD", "pw");
+        .map(|line| line.trim().replace("PASSWORD", "pw"));
+    let lines: Vec<_> = lines
+        .filter(|line| line.starts_with("ACL SETUSER "))
+        .collect();
+    let [user, neighbours] = lines.as_slice() else {
+        panic!("docs/redis.md: two lines ACL SETUSER: {lines:?}");
+    };
     let mut bed = bed();
-    bed.redis
-        .run::<()>(&line.split_whitespace().collect::<Vec<_>>());
+    let allow = |redis: &Redis, line: &str| {
+        redis.run::<()>(&line.split_whitespace().collect::<Vec<_>>());
+    };
+    allow(&bed.redis, user);
     bed.access = access(Login {
         username: Some(Secret::new("wechat-token")),
         password: Some(Secret::new("pw")),
@@ -317,6 +323,14 @@ fn the_acl_of_the_documentation_is_enough_and_not_too_much() {
     socket.read_to_end(&mut bytes).unwrap();
     let problem = bed.access.read_answer(false, &bytes).unwrap_err();
     assert_eq!(problem, Problem::Refused("NOPERM".to_owned()));
+    // Neighbours' keys need more, and are no matter of the store.
+    bed.access.mirrors = vec![mirrors::mirror("wechat:access_token:{appid}")];
+    let refused = Some(Mirrored::Refused("NOPERM".to_owned()));
+    assert_eq!(mirrors::write(&bed, LIFE).mirrored, refused);
+    allow(&bed.redis, neighbours);
+    assert_eq!(mirrors::write(&bed, LIFE).mirrored, Some(Mirrored::Done));
+    bed.access.mirrors = vec![mirrors::mirror("elsewhere")];
+    assert_eq!(mirrors::write(&bed, LIFE).mirrored, refused);
 }
 
 /// A step that wants to write, with a deadline far ahead.

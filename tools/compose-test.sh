@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# Starts envoy/docker-compose.yaml, as it is shipped, on a real container engine and runs the demo's checks through it.
+# Starts envoy/docker-compose.yaml, as it is shipped, on a real container engine and runs the demo's checks through it; then the same with
+# envoy/docker-compose.redis.yaml and the checks of tools/compose-redis.py.
 #
 # Needs dist/wechat-token.wasm and .tools/envoy (make compose-test sees to both). As root it also installs and starts Docker where
 # there is none, in folders of its own; what it started it stops, and what it made in somebody else's Docker it removes. Where no
-# registry is reached, a stand-in for the Envoy image is made from Debian's base system and the official binary.
+# registry is reached, stand-ins for the images are made from Debian's base system and the official Envoy, or Debian's Redis.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly ENVOY=.tools/envoy/1.40.0/envoy
 readonly COMPOSE_FILE_SHIPPED=envoy/docker-compose.yaml
+readonly COMPOSE_FILE_REDIS=envoy/docker-compose.redis.yaml
 readonly PROJECT=wechat-token-test
 readonly STATE=$PWD/.tools/docker
 
 work=$(mktemp -d)
 dockerd_pid=
-made_image=
+made_images=()
 compose=()
+compose_command=()
 
 say() { printf 'compose-test: %s\n' "$*"; }
 
@@ -48,8 +51,8 @@ tear_down() {
         fi
         "${compose[@]}" down --volumes --timeout 2 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
     fi
-    if [[ -n $made_image && -z $dockerd_pid ]]; then
-        docker image rm "$made_image" >/dev/null || true
+    if [[ ${#made_images[@]} -gt 0 && -z $dockerd_pid ]]; then
+        docker image rm "${made_images[@]}" >/dev/null || true
     fi
     if [[ -n $dockerd_pid ]]; then
         kill "$dockerd_pid" 2>/dev/null || true
@@ -93,17 +96,41 @@ need_docker() {
 }
 
 need_compose() {
-    local command=(docker compose)
+    compose_command=(docker compose)
     if ! docker compose version >/dev/null 2>&1; then
         need_package docker-compose docker-compose
-        command=(docker-compose)
+        compose_command=(docker-compose)
     fi
-    compose=("${command[@]}" --project-name "$PROJECT" --file "$COMPOSE_FILE_SHIPPED")
 }
 
-# Pulls an image or, where no registry is reached, makes one that has an Envoy in the same place.
+# From now on it is about this compose file: with its images there, started.
+start() {
+    local file=$1 image
+    compose=("${compose_command[@]}" --project-name "$PROJECT" --file "$file")
+    for image in $("${compose[@]}" config | sed -n 's/^ *image: //p' | sort -u); do
+        need_image "$image"
+    done
+    say "starting $file"
+    # What an interrupted run left.
+    "${compose[@]}" down --volumes --timeout 2 >"$work/up.log" 2>&1 || true
+    "${compose[@]}" up --detach >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2 && die "the compose file does not start: see above"; }
+}
+
+stop() { "${compose[@]}" down --volumes --timeout 2 >"$work/down.log" 2>&1; }
+
+# A command of the compose file as one word for a shell.
+compose_word() { printf '%q ' "${compose[@]}" "$@" && printf '>/dev/null 2>&1'; }
+
+# A secret must be in no Envoy's log.
+keep_secret() {
+    local service=$1 secret=$2
+    "${compose[@]}" logs --no-color "$service" >"$work/envoy.log" 2>&1
+    ! grep -q "$secret" "$work/envoy.log" || die "a secret is in Envoy's log"
+}
+
+# Pulls an image or, where no registry is reached, makes one that has the same program in the same place.
 need_image() {
-    local image=$1 root=$work/root suite
+    local image=$1 root=$work/root suite include=ca-certificates
     docker image inspect "$image" >/dev/null 2>&1 && return
     if timeout 120 docker pull --quiet "$image" >"$work/pull.log" 2>&1; then
         return
@@ -113,11 +140,12 @@ need_image() {
     need_package debootstrap debootstrap
     # shellcheck source=/dev/null
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    debootstrap --variant=minbase --include=ca-certificates "$suite" "$root" >"$work/debootstrap.log" 2>&1 ||
+    [[ $image != redis:* ]] || include=redis-server
+    debootstrap --variant=minbase --include="$include" "$suite" "$root" >"$work/debootstrap.log" 2>&1 ||
         { tail -n 20 "$work/debootstrap.log" >&2 && die "debootstrap failed: see above"; }
-    install -m 755 "$ENVOY" "$root/usr/local/bin/envoy"
+    [[ $image == redis:* ]] || install -m 755 "$ENVOY" "$root/usr/local/bin/envoy"
     tar -C "$root" -c . | docker import - "$image" >/dev/null
-    made_image=$image
+    made_images+=("$image")
     rm -rf "$root"
 }
 
@@ -144,28 +172,31 @@ cargo build --quiet --locked --release --package support --bin demo
 
 need_docker
 need_compose
-for image in $("${compose[@]}" config | sed -n 's/^ *image: //p' | sort -u); do
-    need_image "$image"
-done
 
 # Variables of the compose file.
 WECHAT_PORT=$(port 10000)
 METRICS_PORT=$(port 9902)
 CONTROL_PORT=$(port 8081)
-export WECHAT_PORT METRICS_PORT CONTROL_PORT
-say "starting $COMPOSE_FILE_SHIPPED"
-# What an interrupted run left.
-"${compose[@]}" down --volumes --timeout 2 >"$work/up.log" 2>&1 || true
-"${compose[@]}" up --detach >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2 && die "the compose file does not start: see above"; }
+SECOND_WECHAT_PORT=$(port 10010)
+export WECHAT_PORT METRICS_PORT CONTROL_PORT SECOND_WECHAT_PORT
+start "$COMPOSE_FILE_SHIPPED"
 
-restart=$(printf '%q ' "${compose[@]}" restart --timeout 1 envoy)
 "${CARGO_TARGET_DIR:-target}/release/demo" \
     --against "http://127.0.0.1:$WECHAT_PORT" --control "http://127.0.0.1:$CONTROL_PORT" \
     --admin "http://127.0.0.1:$METRICS_PORT" \
-    --restart "$restart>/dev/null 2>&1"
+    --restart "$(compose_word restart --timeout 1 envoy)"
 
-# The secret must be in nobody's log, and the access log must be there.
-"${compose[@]}" logs --no-color envoy >"$work/envoy.log" 2>&1
-! grep -q the-secret-of-the-demo "$work/envoy.log" || die "the secret is in Envoy's log"
+keep_secret envoy the-secret-of-the-demo
 grep -q '"GET /cgi-bin/get_api_domain_ip HTTP/1.1" 200' "$work/envoy.log" || die "no access log, or not with the caller's path"
-say "all checks held through the compose file"
+say "all checks held through $COMPOSE_FILE_SHIPPED"
+stop
+
+start "$COMPOSE_FILE_REDIS"
+tools/compose-redis.py "http://127.0.0.1:$WECHAT_PORT" "http://127.0.0.1:$SECOND_WECHAT_PORT" "http://127.0.0.1:$CONTROL_PORT" \
+    "$(compose_word stop --timeout 1 redis)" "$(compose_word start redis)"
+for service in envoy second-envoy; do
+    for secret in the-secret-of-the-demo the-password-of-the-demo; do
+        keep_secret "$service" "$secret"
+    done
+done
+say "all checks held through $COMPOSE_FILE_REDIS"

@@ -138,6 +138,15 @@ want() {
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
             ;;
+        interop)
+            need_build
+            need_envoy "$ENVOY_DEMO"
+            need_package redis-server redis-server
+            need_package java openjdk-17-jdk-headless
+            need_package mvn maven
+            need_package npm npm
+            tests/interop/neighbours/setup.sh
+            ;;
         soak)
             need_build
             need_envoy "$ENVOY_DEMO"
@@ -167,11 +176,11 @@ want() {
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix soak bench lint fuzz mutants redis h2load envoy=VERSION" ;;
+        *) die "unknown item '$1': one of build demo run test matrix interop soak bench lint fuzz mutants redis h2load envoy=VERSION" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix soak bench lint fuzz mutants redis h2load envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop soak bench lint fuzz mutants redis h2load envoy=VERSION"
 for item in "$@"; do
     want "$item"
 done

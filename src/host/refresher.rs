@@ -73,6 +73,7 @@ impl Refresher {
 
     /// Looks after leases, starts what is due, updates gauges.
     pub fn handle_tick<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {
+        self.end_failed(host, slot, metrics);
         let now = host.now();
         if self.patrol.is_due(now) {
             self.patrol(host, slot, now);

@@ -18,17 +18,6 @@ const MAY_BE_RIVAL: Duration = Duration::from_secs(90);
 const RIVAL_PART: u32 = 16;
 
 impl Shared {
-    /// Takes note of the token that is here, to know it again.
-    pub(super) fn note(&mut self, machine: &Machine, now: Millis) {
-        if machine.generation() == self.noted {
-            return;
-        }
-        if let Some(token) = machine.serve(now) {
-            self.noted = machine.generation();
-            self.link.note(&token.value);
-        }
-    }
-
     /// Compares what the neighbours' keys have with what is here; true when they lack our token.
     pub(super) fn meet(
         &mut self,
@@ -43,7 +32,7 @@ impl Shared {
                 todo.report(Report::MirrorRefused);
             }
         }
-        let foreign = self.foreign(answer);
+        let foreign = self.foreign(machine, answer, moment.now);
         // The one with the longest life is the newest, as far as that can be known.
         let newest = foreign.iter().max_by_key(|(_, left)| *left).copied();
         for (value, _) in foreign {
@@ -67,14 +56,20 @@ impl Shared {
             && self.is_wrong(machine, answer, moment.now)
     }
 
-    /// Tokens that are none of ours.
-    fn foreign<'a>(&self, answer: &'a Answer) -> Vec<(&'a Secret, Option<Duration>)> {
+    /// Tokens that are none of ours. What is ours is here, or has been in the store, which tells what it has had.
+    fn foreign<'a>(
+        &self,
+        machine: &Machine,
+        answer: &'a Answer,
+        now: Millis,
+    ) -> Vec<(&'a Secret, Option<Duration>)> {
+        let here = machine.serve(now).map(|token| &token.value);
         let tokens = answer.mirrors.iter().filter_map(|found| match found {
             Found::Token { value, left } => Some((value, *left)),
             Found::Nothing | Found::Other => None,
         });
         tokens
-            .filter(|(value, _)| self.link.origin(value) == Origin::Foreign)
+            .filter(|(value, _)| Some(*value) != here && self.link.origin(value) == Origin::Foreign)
             .collect()
     }
 
@@ -98,7 +93,6 @@ impl Shared {
         todo.add(machine.handle(event, moment));
         if machine.generation() != before {
             todo.report(Report::NeighbourFollowed);
-            self.note(machine, now);
             self.link.owe(false, now, moment.sample);
         }
     }

@@ -59,7 +59,11 @@ impl Shared {
         }
         let before = (machine.generation(), machine.end());
         let is_granted = matches!(event, token::Event::Granted { .. });
+        let is_refused = matches!(event, token::Event::Failed(failure) if failure.is_for_all());
         todo.add(machine.handle(event, moment));
+        if is_refused {
+            self.link.keep_lock(machine.next_wakeup());
+        }
         if is_granted && (machine.generation(), machine.end()) != before {
             let is_rival = self.is_exclusive && !machine.is_detour();
             self.link.owe(is_rival, moment.now, moment.sample);
@@ -81,12 +85,10 @@ impl Shared {
                 if self.link.heard(&step, &answer, moment.now, moment.sample) {
                     todo.report(Report::StoreBack);
                 }
-                self.note(machine, moment.now);
                 self.learn(machine, &step, &answer, asked_at, moment, todo);
-                self.note(machine, moment.now);
                 let is_wrong = self.meet(machine, &answer, asked_at, moment, todo);
                 let is_live = machine.serve(moment.now).is_some();
-                let window = machine.window().filter(|_| is_live);
+                let window = machine.window().zip(machine.end()).filter(|_| is_live);
                 self.link.pause(moment.now, window, moment.sample);
                 self.link.suspect(is_wrong, moment.now);
             }
@@ -204,6 +206,7 @@ impl Shared {
             }
         }
         let read = link.wants_read(now).then_some(Step::Read);
-        link.release_step(now).or(read)
+        let is_refused = machine.trouble().is_some();
+        link.release_step(now, is_refused).or(read)
     }
 }

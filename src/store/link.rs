@@ -3,6 +3,7 @@
 //! It holds what was learned (Redis's clock, the newest version, our lock) and what is owed (a token that the store does
 //! not have yet). Which token is better is not decided here, but where the life cycle is: in [`crate::keeper`].
 
+mod end;
 pub mod neighbours;
 
 use std::time::Duration;
@@ -18,8 +19,12 @@ const LOST_REPLY_GRACE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_secs(1);
 /// How often it is read while the token has long to live: at least this, and at most twice this.
 const SELDOM: Duration = Duration::from_secs(30);
+/// So many times in a row it is looked four times a second for a first token: longer than a token call takes.
+const HASTY_LOOKS: u32 = 30;
 /// A step that was late, because Redis's clock is not where it was, is tried again after this.
 const LATE_PAUSE: Duration = Duration::from_millis(250);
+/// At the beginning of its window a token is looked for over this part of the window, so that not all look at once.
+const LOOKED_FOR: u32 = 20;
 /// At most one read by a rejected token in this time.
 const BETWEEN_READS: Duration = Duration::from_secs(1);
 
@@ -82,6 +87,8 @@ struct Lock {
     until: Millis,
     /// The store has said so; until then it may be, where the answer was lost.
     is_sure: bool,
+    /// It is kept until this, since WeChat refuses.
+    keep: Option<Millis>,
 }
 
 /// A token that the store does not have yet.
@@ -160,6 +167,7 @@ impl Link {
             owner,
             until,
             is_sure: false,
+            keep: None,
         });
         Some(Step::Lock {
             owner,
@@ -196,17 +204,6 @@ impl Link {
             left: token.deadline.since(now),
             life: token.life(),
         })
-    }
-
-    /// The step that gives back a lock that is, or may be, ours and that nothing needs any more.
-    pub fn release_step(&mut self, now: Millis) -> Option<Step> {
-        if self.owes() {
-            return None;
-        }
-        let lock = self.lock.take().filter(|lock| now < lock.until)?;
-        let deadline = self.deadline(now)?;
-        let owner = lock.owner;
-        Some(Step::Release { owner, deadline })
     }
 
     /// Whether a read is due.
@@ -280,8 +277,12 @@ impl Link {
             }
             (_, Outcome::Busy) => {
                 self.lock = None;
-                // Callers wait where there is no token at all.
-                let pause = answer.token.as_ref().map_or(SOON / 4, |_| SOON);
+                // Callers wait where there is no token at all; but not while WeChat refuses.
+                let pause = match &answer.token {
+                    Some(_) => SOON,
+                    None if self.empty <= HASTY_LOOKS => SOON / 4,
+                    None => SOON * 4,
+                };
                 self.rest(now.after(about(pause, sample)));
             }
             (Step::Read | Step::Mirror { .. }, _) => {}
@@ -319,15 +320,17 @@ impl Link {
         self.known = self.known.max(version);
     }
 
-    /// Says when to read next: soon from `window` on, when others may renew the token, seldom before.
-    pub fn pause(&mut self, now: Millis, window: Option<Millis>, sample: Sample) {
+    /// Says when to read next: soon within `window`, when others may renew the token, from its beginning to the token's
+    /// end; seldom before.
+    pub fn pause(&mut self, now: Millis, window: Option<(Millis, Millis)>, sample: Sample) {
         self.next_read = match window {
             // Nobody has a token: soon at first, then less and less.
             None => now.after(pauses().pause(self.empty.max(1), sample)),
-            Some(window) if now >= window => now.after(about(SOON, sample)),
-            Some(window) => {
+            Some((start, _)) if now >= start => now.after(about(SOON, sample)),
+            Some((start, end)) => {
                 let seldom = now.after(SELDOM).after(sample.part_of(SELDOM));
-                seldom.min(window.after(sample.part_of(SOON)))
+                let first = SOON.max(end.since(start) / LOOKED_FOR);
+                seldom.min(start.after(sample.part_of(first)))
             }
         };
     }

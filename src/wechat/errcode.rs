@@ -73,6 +73,11 @@ pub fn on_token(code: i64) -> OnToken {
     lookup(code).map_or(OnToken::Transient, |entry| entry.on_token)
 }
 
+/// Whether WeChat would say the same to another Envoy: `code` is about the app, not about an address or a configuration.
+pub fn is_for_all(code: i64) -> bool {
+    matches!(on_token(code), OnToken::Transient | OnToken::UntilMidnight) || code == 45011
+}
+
 /// What `code` means, if it is known.
 pub fn meaning(code: i64) -> Option<&'static str> {
     lookup(code).map(|entry| entry.meaning)

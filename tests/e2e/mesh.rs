@@ -6,16 +6,19 @@ use std::time::Duration;
 use serde_json::{json, Value};
 use support::client::{Answer, Client};
 use support::envoy::{Config, Envoy};
+use support::passage::Passage;
 use support::redis::Redis;
 use support::wait::until;
-use support::wechat::{FakeWeChat, Outcome, Settings, TokenCall};
+use support::wechat::{FakeWeChat, Outcome, Settings, TokenApi, TokenCall};
 use tempfile::TempDir;
 
 use crate::settings::Setting;
 use crate::world::{end_hiding, plan, APPID, HOST};
 
 /// Redis's password, which must be nowhere.
-const PASSWORD: &str = "the-password-of-redis";
+pub(crate) const PASSWORD: &str = "the-password-of-redis";
+/// The key of the only app's record.
+pub(crate) const RECORD: &str = "wechat-token:{wx0123456789abcdef}:token";
 /// For what takes seconds by itself.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,13 @@ pub(crate) fn mesh(setting: Setting, envoys: usize) -> MeshPlan {
     }
 }
 
+/// Two Envoys whose tokens are renewed every few seconds, so that they speak to Redis as often.
+pub(crate) fn busy(setting: Setting) -> MeshPlan {
+    let mut plan = mesh(setting, 2).with_tokens(8, 6);
+    plan.document["refresh"] = json!({"lead": "4s", "jitter": "1s"});
+    plan
+}
+
 impl MeshPlan {
     /// Tokens that live this long, the older of two for `overlap` beside the newer.
     pub(crate) fn with_tokens(mut self, lifetime: u64, overlap: u64) -> MeshPlan {
@@ -65,13 +75,25 @@ impl MeshPlan {
 
     /// With this Redis, which may be down or frozen.
     pub(crate) async fn start_with(self, redis: Redis) -> Mesh {
+        let fragments = vec![fragment_to(redis.address()); self.envoys];
+        self.start_on(redis, fragments).await
+    }
+
+    /// One Envoy for each of these ways to this Redis.
+    pub(crate) async fn start_through(self, redis: Redis, ways: &[&Passage]) -> Mesh {
+        let fragments = ways.iter().map(|way| fragment_to(way.address()));
+        self.start_on(redis, fragments.collect()).await
+    }
+
+    /// One Envoy for each of these fragments of its configuration, that lead to this Redis.
+    pub(crate) async fn start_on(self, redis: Redis, fragments: Vec<Config>) -> Mesh {
         let fake = FakeWeChat::start(self.settings.clone()).await;
         let sockets = tempfile::tempdir().expect("a folder for sockets");
         let mut envoys = Vec::new();
-        for number in 0..self.envoys {
+        for (number, fragment) in fragments.into_iter().enumerate() {
             let socket = sockets.path().join(number.to_string());
             let socket = socket.to_str().expect("UTF-8");
-            let builder = self.builder(&fake, redis.address(), socket);
+            let builder = self.builder(&fake, fragment, socket);
             envoys.push(builder.start().await);
         }
         Mesh {
@@ -87,28 +109,34 @@ impl MeshPlan {
     pub(crate) async fn join(self, other: &Mesh) -> Envoy {
         let socket = other.sockets.path().join("joined");
         let socket = socket.to_str().expect("UTF-8");
-        let builder = self.builder(&other.fake, other.redis.address(), socket);
+        let fragment = fragment_to(other.redis.address());
+        let builder = self.builder(&other.fake, fragment, socket);
         builder.start().await
     }
 
     fn builder(
         &self,
         fake: &FakeWeChat,
-        redis: SocketAddr,
+        mut fragment: Config,
         socket: &str,
     ) -> support::envoy::Builder {
-        let mut fragment = Config::load("envoy/redis.yaml");
         let listener = "static_resources.listeners[name=wechat_redis].address.pipe.path";
         *fragment.at(listener) = socket.into();
         let endpoint = "static_resources.clusters[name=wechat_redis].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path";
         *fragment.at(endpoint) = socket.into();
-        fragment.cluster_to("redis", redis, true);
         let mut plan = plan(self.setting);
         plan.document = self.document.clone();
         plan.config.add(&fragment);
         plan.config.let_env("REDIS_PASSWORD");
         plan.builder(fake).env("REDIS_PASSWORD", PASSWORD)
     }
+}
+
+/// The shipped fragment for a Redis there, without TLS.
+fn fragment_to(redis: SocketAddr) -> Config {
+    let mut fragment = Config::load("envoy/redis.yaml");
+    fragment.cluster_to("redis", redis, true);
+    fragment
 }
 
 impl Mesh {
@@ -150,6 +178,64 @@ impl Mesh {
         token.split('&').next().unwrap_or_default().to_owned()
     }
 
+    /// Calls through all again and again until this holds. Every call is good: nobody notices what happens meanwhile.
+    pub(crate) async fn serve_until(&self, what: &str, is_so: impl Fn(&Mesh) -> bool) {
+        let mut rounds = tokio::time::interval(Duration::from_millis(50));
+        let serving = async {
+            loop {
+                rounds.tick().await;
+                self.tokens().await;
+                if is_so(self) {
+                    break;
+                }
+            }
+        };
+        let served = tokio::time::timeout(LONG, serving).await;
+        served.unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"));
+    }
+
+    /// Redis, or the way to it, is out of order from `begin` to `end`: each Envoy tells it by this line, no caller notices,
+    /// and afterwards all agree again, which takes one poll.
+    pub(crate) async fn endure(&self, line: &str, begin: impl FnOnce(), end: impl FnOnce()) {
+        let told = |envoy: &Envoy| envoy.logs().matches(line).count();
+        let before: Vec<usize> = self.envoys.iter().map(told).collect();
+        begin();
+        self.serve_until(line, |mesh| {
+            let mut envoys = mesh.envoys.iter().zip(&before);
+            envoys.all(|(envoy, before)| told(envoy) > *before)
+        })
+        .await;
+        end();
+        self.recover().await;
+    }
+
+    /// Every Envoy finds Redis again, and all agree on a token that is in it; no caller notices.
+    pub(crate) async fn recover(&self) {
+        let is_back = |envoy: &Envoy| {
+            let log = envoy.logs();
+            // Where it never failed, both are none.
+            log.rfind("event=redis_back") >= log.rfind("event=redis_failed")
+        };
+        self.serve_until("event=redis_back", |mesh| mesh.envoys.iter().all(is_back))
+            .await;
+        let agreed = support::wait::within(LONG, || async {
+            let tokens = self.tokens().await;
+            let stored = self.stored();
+            tokens
+                .iter()
+                .all(|token| Some(token) == stored.as_ref())
+                .then_some(())
+        });
+        agreed.await.expect("the Envoys agree with Redis");
+    }
+
+    /// No business call was answered with an errcode, not even one that was sent again.
+    pub(crate) fn assert_nobody_noticed(&self) {
+        let report = self.fake.report();
+        let errcodes = &report.business_errcodes;
+        assert!(errcodes.is_empty(), "{errcodes:?}");
+    }
+
     /// Waits until all Envoys send the same token, and returns it.
     pub(crate) async fn agree(&self, within: Duration) -> String {
         let token = support::wait::within(within, || async {
@@ -162,8 +248,18 @@ impl Mesh {
 
     /// The token that Redis has.
     pub(crate) fn stored(&self) -> Option<String> {
-        let record = format!("wechat-token:{{{APPID}}}:token");
-        self.redis.run(&["HGET", &record, "token"])
+        self.redis.run(&["HGET", RECORD, "token"])
+    }
+
+    /// Its version; 0 without one.
+    pub(crate) fn version(&self) -> u64 {
+        let version: Option<u64> = self.redis.run(&["HGET", RECORD, "version"]);
+        version.unwrap_or_default()
+    }
+
+    /// Whether Redis has the newest token that WeChat made.
+    pub(crate) fn has_newest(&self) -> bool {
+        self.stored() == self.fake.tokens().pop()
     }
 
     /// Token calls that made a token.
@@ -171,6 +267,11 @@ impl Mesh {
         let mut calls = self.fake.report().token_log;
         calls.retain(|call| call.outcome == Outcome::Made);
         calls
+    }
+
+    /// How many of them were calls of this endpoint.
+    pub(crate) fn made_by(&self, api: TokenApi) -> usize {
+        self.made().iter().filter(|call| call.api == api).count()
     }
 
     /// Waits until this many tokens were made.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde_json::json;
+use support::passage::{Mode, Passage};
+use support::wait::until;
 use support::wechat::TokenApi;
 
-use crate::mesh::{mesh, Mesh, LONG};
+use crate::mesh::{busy, mesh, Mesh, LONG};
 use crate::settings::in_settings_at_once;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,6 +72,21 @@ async fn what_a_flushed_redis_has_lost_is_published_again_without_a_call() {
         let again = support::wait::within(2 * LONG, || async { mesh.stored() }).await;
         assert_eq!(again, Some(token.clone()));
         assert_eq!(mesh.made().len(), 1);
+        mesh.finish().await;
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envoy_that_is_told_to_end_while_redis_is_asked_ends_in_good_order() {
+    in_settings_at_once(2, |setting| async move {
+        let redis = Mesh::redis();
+        let way = Passage::to(redis.address()).await.unwrap();
+        let mesh = busy(setting).start_through(redis, &[&way, &way]).await;
+        mesh.agree(Duration::from_secs(20)).await;
+        // Without an answer a call to WeChat would be next.
+        way.set(Mode::KeepsRequests("lock"));
+        until(LONG, "both ask for the lock", || way.kept() == 2).await;
         mesh.finish().await;
     })
     .await;

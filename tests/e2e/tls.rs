@@ -4,7 +4,7 @@
 //! The injector's place is part of that file, and neither certificates nor SNI can depend on the number of workers.
 
 #[path = "tls/server.rs"]
-mod server;
+pub(crate) mod server;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -59,7 +59,7 @@ fn shipped(api: SocketAddr, tokens: SocketAddr, ca_file: &Path) -> Config {
 }
 
 /// Lists the paths of all values that are not the same.
-fn compare(path: &str, left: &Value, right: &Value, changed: &mut Vec<String>) {
+pub(crate) fn compare(path: &str, left: &Value, right: &Value, changed: &mut Vec<String>) {
     match (left, right) {
         (Value::Mapping(left), Value::Mapping(right)) if left.keys().eq(right.keys()) => {
             for ((key, left), right) in left.iter().zip(right.values()) {

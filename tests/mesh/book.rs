@@ -80,7 +80,12 @@ impl Book {
     /// A token call that WeChat does not serve.
     pub(crate) fn refuse(&mut self, is_stable: bool) -> Failure {
         self.calls[usize::from(is_stable)] += 1;
-        Failure::Unreachable("WeChat is out of order")
+        Failure::Errcode {
+            errcode: -1,
+            rid: None,
+            refused_ip: None,
+            errmsg: String::new(),
+        }
     }
 
     /// A token has been used from when it was there until now.

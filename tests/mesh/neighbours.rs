@@ -8,6 +8,7 @@ use wechat_token::record::AppRecord;
 use wechat_token::time::Millis;
 use wechat_token::token::Report;
 
+use super::model::Model;
 use super::rig::{granted, rig, store_policy, Rig, LEAD, LIFE, S};
 
 /// Envoys with two keys for neighbours.
@@ -31,6 +32,14 @@ impl Rig {
 
     fn key(&mut self, key: usize) -> Option<String> {
         self.keys()[key].clone().map(|(token, _)| token)
+    }
+
+    /// Redis loses everything.
+    fn empty(&mut self) {
+        let store = self.store.as_mut().unwrap();
+        let keys = store.mirrors.len();
+        *store = Model::ahead_by(store.ahead);
+        store.mirrors.resize(keys, None);
     }
 
     /// A neighbour writes a token.
@@ -182,6 +191,22 @@ fn a_token_that_wechat_rejected_is_never_taken_over_again() {
     rig.join_with(Some(store), &AppRecord::default());
     rig.pass(10 * S);
     assert_eq!(rig.token(2), Some("t2"));
+}
+
+#[test]
+fn what_an_emptied_redis_has_forgotten_the_envoys_still_know() {
+    let mut rig = neighbours(2, true);
+    rig.pass(LIFE);
+    assert_eq!(rig.tokens(), [Some("t2"); 2]);
+    // With the record its memory of earlier tokens is gone. Who comes with one of them is not followed.
+    rig.empty();
+    rig.pass(64 * S);
+    rig.write(0, "t1", LIFE);
+    rig.pass(128 * S);
+    assert_eq!(rig.tokens(), [Some("t2"); 2]);
+    assert_eq!(rig.key(0).as_deref(), Some("t2"));
+    let followed = [0, 1].map(|envoy| rig.saw(envoy, Report::NeighbourFollowed));
+    assert_eq!(followed, [0, 0]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use super::day::live;
 use super::plan::Trouble::{FailOver, Freeze, Jump};
 use super::plan::{Outcome, Plan};
 
-/// Of the large meshes. `make scale` builds for speed and has them all, `make test` a part of them.
+/// Of the large meshes. The second part of `make test` is built for speed and has them all.
 const ENVOYS: usize = if cfg!(debug_assertions) { 300 } else { 10_000 };
 
 /// Lives a day of many Envoys, whose clocks are minutes apart, and says what came of it.
@@ -42,12 +42,13 @@ fn a_quiet_day_of_many_envoys_has_one_call_in_each_lifetime_whatever_their_clock
     );
     assert_eq!((outcome.made, outcome.calls), (13, [13, 0]));
     assert_eq!((outcome.rejected, outcome.fences), (0, 0));
-    // WeChat's answer takes half a second, and then everybody looks once a second.
-    assert!(outcome.stale < Duration::from_secs(5), "{outcome:?}");
+    // WeChat's answer takes half a second, and then everybody looks within a twentieth of the window of 300 s.
+    assert!(outcome.stale < Duration::from_secs(17), "{outcome:?}");
     assert_eq!(outcome.late, Duration::ZERO);
     assert!(outcome.without < Duration::from_secs(10), "{outcome:?}");
     assert!((60.0..140.0).contains(&outcome.steps), "{outcome:?}");
-    // Everybody looks once in the second after a token may be renewed, and finds the new one there or a second later.
+    // Everybody looks once in the fifteen seconds after a token may be renewed, and finds the new one there. The first day
+    // begins with all at once.
     assert!(outcome.peak <= ENVOYS as u32, "{outcome:?}");
     assert!(outcome.busy < Duration::from_secs(60), "{outcome:?}");
 }
@@ -65,7 +66,10 @@ fn a_day_of_many_envoys_with_every_fault_has_no_call_without_a_cause() {
             ..Plan::default()
         },
     );
-    check(&outcome, 1);
+    check_causes(&outcome, 1);
+    // What all of them at each renewal bring together cannot be told by a rule: a token that a fail-over brings back may be
+    // one that WeChat has ended. Each Envoy uses its token 8,640 times in the day.
+    assert!(outcome.rejected < 86 * ENVOYS as u64, "{outcome:?}");
     assert!((60.0..140.0).contains(&outcome.steps), "{outcome:?}");
 }
 
@@ -86,6 +90,8 @@ fn after_an_outage_of_wechat_and_behind_a_slow_redis_all_have_one_token() {
         },
     );
     assert_eq!((outage.made, outage.rejected), (2, 0));
+    // As many as one Envoy alone makes, or a few more.
+    assert!(outage.calls[0] <= 60, "{outage:?}");
     for capacity in [1, 2, 4, 8] {
         let slow = show(
             &format!("Redis does {}/8 of a step a second for each", 8 / capacity),
@@ -98,11 +104,16 @@ fn after_an_outage_of_wechat_and_behind_a_slow_redis_all_have_one_token() {
     }
 }
 
-/// What must hold in each day with faults.
-fn check(outcome: &Outcome, seed: u64) {
+/// Each call has a cause, and nobody writes who has lost its lock.
+fn check_causes(outcome: &Outcome, seed: u64) {
     let causes = outcome.lost + outcome.untold + outcome.undone + outcome.fences;
     assert!(outcome.made <= 13 + causes, "{seed}: {outcome:?}");
     assert_eq!(outcome.unfenced, 0, "{seed}: {outcome:?}");
+}
+
+/// What must hold in each day with faults of one kind.
+fn check(outcome: &Outcome, seed: u64) {
+    check_causes(outcome, seed);
     // Two fail-overs within a minute, each of which took a publication with it, may bring a token back that WeChat has
     // ended. Then each Envoy meets one refusal or two until there is a new one.
     let envoys = if outcome.undone > 1 {

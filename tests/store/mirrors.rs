@@ -13,10 +13,11 @@ use crate::bed::{access, Bed, APPID, LIFE, ME, NONE};
 
 const TOKEN: &str = "t0ken-of-the-mesh-t0ken-of-the-mesh-t0ken";
 
-fn mirror(key: &str, format: Format) -> Mirror {
+/// A key for neighbours, as it is.
+pub(crate) fn mirror(key: &str) -> Mirror {
     Mirror {
         key: key.to_owned(),
-        format,
+        format: Format::Plain,
         ttl: None,
         expires_at_key: None,
     }
@@ -33,7 +34,7 @@ fn bed(mirrors: Vec<Mirror>) -> Bed {
 }
 
 /// Writes a token that has `left` to live.
-fn write(bed: &Bed, left: Duration) -> Answer {
+pub(crate) fn write(bed: &Bed, left: Duration) -> Answer {
     let clock = bed.read().clock.0;
     let step = Step::Mirror {
         deadline: UnixMillis(clock + 1_000),
@@ -55,9 +56,15 @@ fn found(bed: &Bed) -> Vec<Option<(String, Option<Duration>)>> {
 #[test]
 fn each_format_is_written_read_back_and_ends_with_the_token() {
     let bed = bed(vec![
-        mirror("plain:{appid}", Format::Plain),
-        mirror("json", Format::Json),
-        mirror("kryo5", Format::Kryo5),
+        mirror("plain:{appid}"),
+        Mirror {
+            format: Format::Json,
+            ..mirror("json")
+        },
+        Mirror {
+            format: Format::Kryo5,
+            ..mirror("kryo5")
+        },
     ]);
     assert_eq!(found(&bed), [None, None, None]);
     let answer = write(&bed, LIFE);
@@ -87,7 +94,7 @@ fn a_mirror_may_end_sooner_and_tells_its_end_on_rediss_clock() {
     let bed = bed(vec![Mirror {
         ttl: Some(Duration::from_secs(6_600)),
         expires_at_key: Some("end".to_owned()),
-        ..mirror("k", Format::Plain)
+        ..mirror("k")
     }]);
     write(&bed, LIFE);
     let [seconds, _]: [i64; 2] = bed.redis.run(&["TIME"]);
@@ -105,7 +112,7 @@ fn a_mirror_may_end_sooner_and_tells_its_end_on_rediss_clock() {
 
 #[test]
 fn after_its_deadline_or_the_tokens_end_nothing_is_written() {
-    let bed = bed(vec![mirror("k", Format::Plain)]);
+    let bed = bed(vec![mirror("k")]);
     let clock = bed.read().clock.0;
     let step = |deadline, end| Step::Mirror {
         deadline: UnixMillis(deadline),
@@ -127,10 +134,7 @@ fn after_its_deadline_or_the_tokens_end_nothing_is_written() {
 
 #[test]
 fn what_is_not_a_string_is_left_alone_and_the_store_works_on() {
-    let bed = bed(vec![
-        mirror("k", Format::Plain),
-        mirror("other", Format::Plain),
-    ]);
+    let bed = bed(vec![mirror("k"), mirror("other")]);
     bed.redis.run::<()>(&["HSET", "k", "field", "value"]);
     let answer = write(&bed, LIFE);
     let refused = Mirrored::Refused("WRONGTYPE".to_owned());
@@ -145,7 +149,7 @@ fn what_is_not_a_string_is_left_alone_and_the_store_works_on() {
 
 #[test]
 fn a_huge_value_at_a_neighbours_key_does_not_end_the_store() {
-    let bed = bed(vec![mirror("k", Format::Plain)]);
+    let bed = bed(vec![mirror("k")]);
     bed.redis.run::<()>(&["SET", "k", &"x".repeat(1_000_000)]);
     assert_eq!(bed.read().mirrors, [Found::Other]);
     bed.give(NONE, 1, "t1");

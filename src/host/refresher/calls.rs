@@ -1,5 +1,6 @@
 //! Calls: token calls, sent under the lease, and the answers to all.
 
+use super::steps::Sent;
 use super::Refresher;
 use crate::config::{App, TokenApi};
 use crate::host::metrics::Metrics;
@@ -21,16 +22,29 @@ pub(super) struct Call {
     pub(super) app: usize,
     /// To whom it went.
     pub(super) to: Callee,
+    /// It has failed, which is dealt with in the next tick.
+    failed: Option<Status>,
 }
+
+/// The status of an answer; none when the connection failed.
+type Status = Option<u16>;
 
 /// Who is called.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Callee {
     WeChat,
-    Redis {
-        /// See [`crate::store::Step::writes_mirrors`].
-        writes_mirrors: bool,
-    },
+    Redis(Sent),
+}
+
+impl Call {
+    pub(super) fn new(id: u32, app: usize, to: Callee) -> Call {
+        Call {
+            id,
+            app,
+            to,
+            failed: None,
+        }
+    }
 }
 
 /// Why no call was sent.
@@ -42,7 +56,7 @@ pub(super) enum Fetch {
 }
 
 impl Refresher {
-    /// The answer to a call: `headers` is 0 when the connection failed.
+    /// The answer to a call: `headers` is 0 when the connection failed. What failed is dealt with in the next tick.
     pub fn handle_reply<H: Host>(
         &mut self,
         host: &H,
@@ -54,20 +68,49 @@ impl Refresher {
         let Some(place) = self.calls.iter().position(|known| known.id == call) else {
             return;
         };
-        let Call { app, to, .. } = self.calls.swap_remove(place);
         let status = (headers != 0).then(|| {
             host.headers(Headers::Callout)
                 .value(":status")
                 .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
                 .unwrap_or(0)
         });
-        match to {
-            Callee::WeChat => self.handle_token_reply(host, slot, metrics, app, status),
-            Callee::Redis { writes_mirrors } => {
-                self.handle_step_reply(host, slot, metrics, app, writes_mirrors, status);
+        if let (None | Some(503), Some(call)) = (status, self.calls.get_mut(place)) {
+            // Envoy ends calls like that also while it shuts down, and crashes when another one is made then.
+            call.failed = Some(match call.to {
+                Callee::Redis(sent) if status.is_none() => sent.status_of_reset(host.now()),
+                _ => status,
+            });
+            return;
+        }
+        let call = self.calls.swap_remove(place);
+        self.end_call(host, slot, metrics, &call, status);
+        self.start_due(host, slot, metrics);
+    }
+
+    /// Deals with the calls that have failed since the last tick.
+    pub(super) fn end_failed<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {
+        let failed = |calls: &[Call]| calls.iter().position(|call| call.failed.is_some());
+        while let Some(place) = failed(&self.calls) {
+            let call = self.calls.swap_remove(place);
+            let status = call.failed.flatten();
+            self.end_call(host, slot, metrics, &call, status);
+        }
+    }
+
+    fn end_call<H: Host>(
+        &mut self,
+        host: &H,
+        slot: &Slot,
+        metrics: &mut Metrics,
+        call: &Call,
+        status: Status,
+    ) {
+        match call.to {
+            Callee::WeChat => self.handle_token_reply(host, slot, metrics, call.app, status),
+            Callee::Redis(sent) => {
+                self.handle_step_reply(host, slot, metrics, call.app, sent, status);
             }
         }
-        self.start_due(host, slot, metrics);
     }
 
     fn handle_token_reply<H: Host>(
@@ -76,7 +119,7 @@ impl Refresher {
         slot: &Slot,
         metrics: &mut Metrics,
         app: usize,
-        status: Option<u16>,
+        status: Status,
     ) {
         let result = match status {
             None => Err(Failure::Unreachable("connection failed or was reset")),
@@ -152,8 +195,7 @@ impl Refresher {
         };
         match host.call(&callout) {
             Ok(id) => {
-                let to = Callee::WeChat;
-                self.calls.push(Call { id, app, to });
+                self.calls.push(Call::new(id, app, Callee::WeChat));
                 Ok(())
             }
             // The cluster is not there yet, or the call failed before it left: nothing is on its way.

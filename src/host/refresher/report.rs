@@ -70,13 +70,13 @@ impl Refresher {
                 return;
             }
             Report::NeighbourFollowed | Report::NeighbourIgnored => {
-                let action = match report {
+                let result = match report {
                     Report::NeighbourFollowed => "adopted",
                     _ => "ignored",
                 };
-                warn!("event=neighbour_seen app={name} action={action} generation={generation} lives_s={left}");
+                warn!("event=neighbour_seen app={name} result={result} generation={generation} lives_s={left}");
                 metrics.add(
-                    &format!("wechat_token_neighbours_seen_total.app={name}.action={action}"),
+                    &format!("wechat_token_neighbours_seen_total.app={name}.result={result}"),
                     1,
                 );
                 return;

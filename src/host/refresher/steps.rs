@@ -1,6 +1,7 @@
 //! Steps at the shared store: a callout whose body is RESP, to a listener that hands bytes on (docs/redis.md).
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::calls::{Call, Callee};
 use super::Refresher;
@@ -11,6 +12,24 @@ use crate::host::{Callout, Host};
 use crate::keeper::Event;
 use crate::resp::MAX_REPLY;
 use crate::store::{Mirrored, Problem, Step};
+use crate::time::Millis;
+
+/// A step on its way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sent {
+    at: Millis,
+    timeout: Duration,
+    /// See [`Step::writes_mirrors`].
+    writes_mirrors: bool,
+}
+
+impl Sent {
+    /// What a reset means. The listener has said 200 as soon as it was connected, so Envoy ends what then hears nothing by a
+    /// reset, and not by a 504.
+    pub(super) fn status_of_reset(&self, now: Millis) -> Option<u16> {
+        (now.since(self.at) >= self.timeout * 9 / 10).then_some(504)
+    }
+}
 
 impl Refresher {
     /// Sends a step.
@@ -37,10 +56,12 @@ impl Refresher {
         let id = host
             .call(&callout)
             .map_err(|_| Problem::Unreachable("its cluster is not there, or not yet"))?;
-        let to = Callee::Redis {
+        let to = Callee::Redis(Sent {
+            at: host.now(),
+            timeout: redis.timeout,
             writes_mirrors: step.writes_mirrors(),
-        };
-        self.calls.push(Call { id, app, to });
+        });
+        self.calls.push(Call::new(id, app, to));
         Ok(())
     }
 
@@ -51,7 +72,7 @@ impl Refresher {
         slot: &Slot,
         metrics: &mut Metrics,
         app: usize,
-        writes_mirrors: bool,
+        sent: Sent,
         status: Option<u16>,
     ) {
         let config = Rc::clone(&self.config);
@@ -64,7 +85,7 @@ impl Refresher {
             Some(504) => Err(Problem::Unreachable("no answer in time")),
             Some(200) => {
                 let body = host.callout_body(MAX_REPLY + 1);
-                redis.access.read_answer(writes_mirrors, &body)
+                redis.access.read_answer(sent.writes_mirrors, &body)
             }
             Some(_) => Err(Problem::Unreadable(
                 "its listener does not hand the bytes on; docs/redis.md has the route it needs",

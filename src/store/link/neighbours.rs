@@ -34,12 +34,7 @@ pub enum Origin {
 }
 
 impl Link {
-    /// The mesh has this token.
-    pub fn note(&mut self, token: &Secret) {
-        self.neighbours.seen.note(Fingerprint::of(token));
-    }
-
-    /// This token of a neighbour was looked at; once it is taken over, it is ours.
+    /// This token of a neighbour was looked at; once it is in the store, it is ours.
     pub fn ignore(&mut self, token: &Secret) {
         self.neighbours.ignored.note(Fingerprint::of(token));
     }

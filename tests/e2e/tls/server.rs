@@ -4,7 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
+    KeyUsagePurpose,
 };
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -50,10 +51,15 @@ impl Authority {
         self.0.pem()
     }
 
-    fn server_config(&self, name: &str) -> ServerConfig {
+    /// A new certificate for a host, and its key.
+    pub(crate) fn certify(&self, name: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.0).unwrap();
+        (params.signed_by(&key, &self.0).unwrap(), key)
+    }
+
+    fn server_config(&self, name: &str) -> ServerConfig {
+        let (certificate, key) = self.certify(name);
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
         let mut config = builder

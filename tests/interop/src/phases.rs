@@ -1,6 +1,5 @@
 //! The phases, one after the other, and what must hold after each.
 
-use std::future::Future;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
@@ -322,19 +321,13 @@ async fn agree(mesh: &Mesh, fake: &FakeWeChat, appid: &str, within: Duration) ->
     }
 }
 
-fn until<'a>(
-    within: Duration,
-    what: &'a str,
-    mut holds: impl FnMut() -> bool + 'a,
-) -> impl Future<Output = Result<()>> + 'a {
-    async move {
-        let end = Instant::now() + within;
-        while !holds() {
-            ensure!(Instant::now() < end, "not within {within:?}: {what}");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
+async fn until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+    let end = Instant::now() + within;
+    while !holds() {
+        ensure!(Instant::now() < end, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    Ok(())
 }
 
 /// No token and no secret that ever was may be in a text.

@@ -1,13 +1,14 @@
 //! What tests, demo and benchmarks stand on: [`wechat`] is a strict fake WeChat over real sockets, [`envoy`] starts
-//! real Envoys, [`client`] is the HTTP client of the tests, [`door`] is a port that refuses connections, and [`wait`]
-//! waits for conditions.
+//! real Envoys, [`redis`] real Redis servers, [`client`] is the HTTP client of the tests, [`door`] is a port that refuses
+//! connections, [`passage`] one behind which the network fails, and [`wait`] waits for conditions.
 //!
-//! Everything here may panic with a readable message: it only ever runs below a test, a demo or a benchmark.
-//! [`redis`] starts real Redis servers. It leaves out everything that knows the plugin's own code.
+//! Everything here may panic with a readable message: it only ever runs below a test, a demo or a benchmark. It
+//! leaves out everything that knows the plugin's own code.
 
 pub mod client;
 pub mod door;
 pub mod envoy;
+pub mod passage;
 pub mod redis;
 pub mod wait;
 pub mod wechat;

@@ -31,7 +31,17 @@ impl Redis {
             .prefix("redis-")
             .tempdir()
             .expect("a folder for Redis");
-        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let mut args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        if args.iter().any(|arg| arg == "--cluster-enabled") {
+            // Its own choice, 10,000 above the other port, may be beyond the last one.
+            args.extend([
+                "--cluster-port".to_owned(),
+                free_address().port().to_string(),
+            ]);
+        }
+        if args.iter().any(|arg| arg == "--tls-cert-file") {
+            args.extend(["--tls-port".to_owned(), free_address().port().to_string()]);
+        }
         let child = spawn(address, &args, &directory);
         let mut redis = Redis {
             child,
@@ -53,6 +63,16 @@ impl Redis {
         self.child.id()
     }
 
+    /// Where it listens with TLS; panics where it has no certificate (`--tls-cert-file`).
+    pub fn tls_address(&self) -> SocketAddr {
+        SocketAddr::new(self.address.ip(), self.port("--tls-port"))
+    }
+
+    /// Where the nodes of its cluster meet it; panics where it is none (`--cluster-enabled`).
+    pub fn bus_port(&self) -> u16 {
+        self.port("--cluster-port")
+    }
+
     /// Kills it, as a power failure would; what it had is gone.
     pub fn kill(&mut self) {
         // Fails only where it has ended already.
@@ -60,7 +80,7 @@ impl Redis {
         let _ = self.child.wait();
     }
 
-    /// Starts it again after [`Self::kill`], at the same address, empty.
+    /// Starts it again after [`Self::kill`], at the same address, with what `SAVE` wrote: empty without.
     pub fn restart(&mut self) {
         self.child = spawn(self.address, &self.args, &self.directory);
         self.wait_until_listening();
@@ -92,14 +112,21 @@ impl Redis {
     }
 
     fn connect(&self) -> redis::RedisResult<Connection> {
-        let password = self
-            .args
-            .iter()
-            .position(|arg| arg == "--requirepass")
-            .and_then(|at| self.args.get(at + 1));
-        let login = password.map_or(String::new(), |password| format!(":{password}@"));
+        let password = self.argument("--requirepass");
+        // With its name the default user may log in also where it needs no password any more.
+        let login = password.map_or(String::new(), |password| format!("default:{password}@"));
         let client = Client::open(format!("redis://{login}{}/", self.address))?;
         client.get_connection_with_timeout(Duration::from_secs(5))
+    }
+
+    fn port(&self, name: &str) -> u16 {
+        let port = self.argument(name).and_then(|port| port.parse().ok());
+        port.unwrap_or_else(|| panic!("redis-server has no {name}"))
+    }
+
+    fn argument(&self, name: &str) -> Option<&str> {
+        let place = self.args.iter().position(|arg| arg == name)?;
+        self.args.get(place + 1).map(String::as_str)
     }
 
     fn signal(&self, signal: Signal) {

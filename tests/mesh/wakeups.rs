@@ -1,0 +1,110 @@
+//! When a keeper wants to be called again: the driver sleeps until then, so a wrong answer is a token that comes late, or a
+//! loop that never rests.
+
+use std::time::Duration;
+
+use wechat_token::config::WhenDown;
+use wechat_token::keeper::{Command, Event, Keeper};
+use wechat_token::record::AppRecord;
+use wechat_token::secret::Secret;
+use wechat_token::store::Step;
+use wechat_token::time::{Millis, UnixMillis};
+use wechat_token::token::{self, Moment, Sample};
+
+use super::model::Model;
+use super::rig::{policy, store_policy, CALL, LEAD, LIFE, S, START};
+
+/// A callback that is lost counts as failed this long after its timeout.
+const GRACE: Duration = Duration::from_secs(2);
+
+fn moment(now: Millis) -> Moment {
+    Moment {
+        now,
+        wall: UnixMillis(1_700_000_000_000),
+        sample: Sample(0),
+    }
+}
+
+fn keeper(now: Millis) -> Keeper {
+    let store = Some(store_policy(WhenDown::Stable));
+    let policy = policy(Duration::ZERO);
+    Keeper::adopt(policy, store, &AppRecord::default(), &moment(now))
+}
+
+/// What it asks of the store.
+fn step(commands: &[Command]) -> &Step {
+    let step = commands.iter().find_map(|command| match command {
+        Command::Ask(step) => Some(step),
+        _ => None,
+    });
+    step.expect("a step")
+}
+
+#[test]
+fn each_part_of_a_refresh_has_its_own_wakeup() {
+    let mut store = Model::ahead_by(0);
+    let mut keeper = keeper(START);
+    assert!(keeper.next_wakeup() <= START, "it begins at once");
+    let mut commands = keeper.handle(Event::Timer, &moment(START));
+    for expected in ["read", "lock"] {
+        // A step is on its way: nothing to do before it counts as lost.
+        assert_eq!(
+            keeper.next_wakeup(),
+            START.after(S).after(GRACE),
+            "{expected}"
+        );
+        assert_eq!(keeper.handle(Event::Timer, &moment(START)), []);
+        let answer = store.run(step(&commands), START);
+        commands = keeper.handle(Event::Answered(Ok(answer)), &moment(START));
+    }
+    // Now it is a token call.
+    assert!(
+        matches!(commands.as_slice(), [Command::Fetch(_)]),
+        "{commands:?}"
+    );
+    assert_eq!(keeper.next_wakeup(), START.after(CALL).after(GRACE));
+    let granted = token::Event::Granted {
+        token: Secret::new("t1"),
+        expires_in: LIFE,
+    };
+    let commands = keeper.handle(Event::Token(granted), &moment(START));
+    let answer = store.run(step(&commands), START);
+    keeper.handle(Event::Answered(Ok(answer)), &moment(START));
+    // And then a seldom read, long before the token is due.
+    let read = keeper.next_wakeup();
+    assert!(
+        read >= START.after(30 * S) && read <= START.after(60 * S),
+        "{read:?}"
+    );
+    assert!(read < START.after(LIFE - LEAD));
+}
+
+#[test]
+fn a_rejection_wants_the_store_to_be_read_now_and_nothing_else_does() {
+    let mut store = Model::ahead_by(0);
+    let mut keeper = keeper(START);
+    let mut commands = keeper.handle(Event::Timer, &moment(START));
+    loop {
+        let event = match commands
+            .iter()
+            .find(|command| matches!(command, Command::Ask(_) | Command::Fetch(_)))
+        {
+            Some(Command::Ask(step)) => Event::Answered(Ok(store.run(step, START))),
+            Some(Command::Fetch(_)) => Event::Token(token::Event::Granted {
+                token: Secret::new("t1"),
+                expires_in: LIFE,
+            }),
+            _ => break,
+        };
+        commands = keeper.handle(event, &moment(START));
+    }
+    let later = START.after(10 * S);
+    assert!(keeper.next_wakeup() > later);
+    let generation = keeper.machine().generation();
+    let rejected = Event::Token(token::Event::Rejected(generation));
+    assert_eq!(keeper.handle(rejected, &moment(later)), []);
+    assert_eq!(keeper.next_wakeup(), Millis(0), "it waits for a free call");
+    let commands = keeper.handle(Event::Timer, &moment(later));
+    assert_eq!(*step(&commands), Step::Read);
+    assert_eq!(keeper.next_wakeup(), later.after(S).after(GRACE));
+}
