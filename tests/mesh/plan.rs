@@ -54,7 +54,7 @@ pub(crate) struct Outcome {
     pub(crate) unfenced: usize,
     /// Steps at the store, of an Envoy in an hour.
     pub(crate) steps: f64,
-    /// The most steps in a second, all Envoys together.
+    /// The most steps in a second, all Envoys together, after the first minute.
     pub(crate) peak: u32,
     /// In so much of the day the store was asked by more than a tenth of the Envoys in a second.
     pub(crate) busy: Duration,

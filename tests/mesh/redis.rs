@@ -129,9 +129,10 @@ impl Redis {
         self.frozen_until = now.after(span);
     }
 
-    /// The most steps in a second.
+    /// The most steps in a second, after a minute in which all have started.
     pub(crate) fn peak(&self) -> u32 {
-        self.by_second.iter().copied().max().unwrap_or_default()
+        let settled = self.by_second.iter().skip(60);
+        settled.copied().max().unwrap_or_default()
     }
 
     /// In how many seconds of the day it was asked by more than a tenth of the Envoys.
