@@ -241,6 +241,23 @@ fn a_neighbours_call_beside_ours_is_settled_by_a_third() {
 }
 
 #[test]
+fn beside_a_short_lived_token_there_is_doubt_for_a_part_of_its_life_only() {
+    for (age, calls) in [(5 * S, 2), (12 * S, 1)] {
+        let mut rig = neighbours(1, true);
+        rig.pass(600 * S);
+        rig.write(0, "theirs", 160 * S);
+        rig.rejected(0);
+        assert_eq!(rig.token(0), Some("theirs"));
+        rig.pass(age);
+        // A sixteenth of 160 s is 10 s.
+        rig.write(0, "their-next", LIFE);
+        rig.rejected(0);
+        rig.pass(30 * S);
+        assert_eq!(rig.calls.len(), calls, "{age:?}");
+    }
+}
+
+#[test]
 fn under_the_lock_a_neighbours_token_is_found_before_a_call_is_made() {
     let mut rig = neighbours(1, true);
     rig.pass(LIFE - LEAD - 2 * S);

@@ -40,6 +40,24 @@ fn step(commands: &[Command]) -> &Step {
     step.expect("a step")
 }
 
+/// A keeper that has just published its first token.
+fn settled(store: &mut Model) -> Keeper {
+    let mut keeper = keeper(START);
+    let mut commands = keeper.handle(Event::Timer, &moment(START));
+    loop {
+        let is_call = |command: &&Command| matches!(command, Command::Ask(_) | Command::Fetch(_));
+        let event = match commands.iter().find(is_call) {
+            Some(Command::Ask(step)) => Event::Answered(Ok(store.run(step, START))),
+            Some(Command::Fetch(_)) => Event::Token(token::Event::Granted {
+                token: Secret::new("t1"),
+                expires_in: LIFE,
+            }),
+            _ => return keeper,
+        };
+        commands = keeper.handle(event, &moment(START));
+    }
+}
+
 #[test]
 fn each_part_of_a_refresh_has_its_own_wakeup() {
     let mut store = Model::ahead_by(0);
@@ -81,23 +99,7 @@ fn each_part_of_a_refresh_has_its_own_wakeup() {
 
 #[test]
 fn a_rejection_wants_the_store_to_be_read_now_and_nothing_else_does() {
-    let mut store = Model::ahead_by(0);
-    let mut keeper = keeper(START);
-    let mut commands = keeper.handle(Event::Timer, &moment(START));
-    loop {
-        let event = match commands
-            .iter()
-            .find(|command| matches!(command, Command::Ask(_) | Command::Fetch(_)))
-        {
-            Some(Command::Ask(step)) => Event::Answered(Ok(store.run(step, START))),
-            Some(Command::Fetch(_)) => Event::Token(token::Event::Granted {
-                token: Secret::new("t1"),
-                expires_in: LIFE,
-            }),
-            _ => break,
-        };
-        commands = keeper.handle(event, &moment(START));
-    }
+    let mut keeper = settled(&mut Model::ahead_by(0));
     let later = START.after(10 * S);
     assert!(keeper.next_wakeup() > later);
     let generation = keeper.machine().generation();
@@ -107,4 +109,44 @@ fn a_rejection_wants_the_store_to_be_read_now_and_nothing_else_does() {
     let commands = keeper.handle(Event::Timer, &moment(later));
     assert_eq!(*step(&commands), Step::Read);
     assert_eq!(keeper.next_wakeup(), later.after(S).after(GRACE));
+}
+
+#[test]
+fn a_rejection_of_an_older_token_or_right_after_a_look_does_not_make_the_store_be_read() {
+    let mut keeper = settled(&mut Model::ahead_by(0));
+    let before = keeper.next_wakeup();
+    let older = token::Generation(keeper.machine().generation().0 - 1);
+    let later = START.after(10 * S);
+    let rejected = |generation| Event::Token(token::Event::Rejected(generation));
+    assert_eq!(keeper.handle(rejected(older), &moment(later)), []);
+    assert_eq!(keeper.next_wakeup(), before);
+    // The store was heard just now: the token is due at once.
+    let generation = keeper.machine().generation();
+    let commands = keeper.handle(rejected(generation), &moment(START));
+    assert!(!commands.is_empty());
+    assert_eq!(keeper.next_wakeup(), START);
+}
+
+#[test]
+fn a_rejection_during_a_call_is_the_calls_matter() {
+    let mut store = Model::ahead_by(0);
+    let mut keeper = keeper(START);
+    let mut commands = keeper.handle(Event::Timer, &moment(START));
+    for _ in 0..2 {
+        let answer = store.run(step(&commands), START);
+        commands = keeper.handle(Event::Answered(Ok(answer)), &moment(START));
+    }
+    let later = START.after(3 * S);
+    let generation = keeper.machine().generation();
+    let rejected = Event::Token(token::Event::Rejected(generation));
+    assert_eq!(keeper.handle(rejected, &moment(later)), []);
+    let granted = token::Event::Granted {
+        token: Secret::new("t1"),
+        expires_in: LIFE,
+    };
+    let commands = keeper.handle(Event::Token(granted), &moment(later));
+    assert!(
+        matches!(step(&commands), Step::Publish { .. }),
+        "{commands:?}"
+    );
 }
