@@ -197,12 +197,21 @@ impl Mesh {
     /// Redis, or the way to it, is out of order from `begin` to `end`: each Envoy tells it by this line, no caller notices,
     /// and afterwards all agree again, which takes one poll.
     pub(crate) async fn endure(&self, line: &str, begin: impl FnOnce(), end: impl FnOnce()) {
-        let told = |envoy: &Envoy| envoy.logs().matches(line).count();
-        let before: Vec<usize> = self.envoys.iter().map(told).collect();
+        let before = self.envoys.iter().map(|envoy| told(envoy, line)).collect();
         begin();
+        self.endure_since(before, line, end).await;
+    }
+
+    /// As [`Self::endure`], where it has begun already.
+    pub(crate) async fn endure_begun(&self, line: &str, end: impl FnOnce()) {
+        let before = vec![0; self.envoys.len()];
+        self.endure_since(before, line, end).await;
+    }
+
+    async fn endure_since(&self, before: Vec<usize>, line: &str, end: impl FnOnce()) {
         self.serve_until(line, |mesh| {
             let mut envoys = mesh.envoys.iter().zip(&before);
-            envoys.all(|(envoy, before)| told(envoy) > *before)
+            envoys.all(|(envoy, before)| told(envoy, line) > *before)
         })
         .await;
         end();
@@ -288,4 +297,9 @@ impl Mesh {
             end_hiding(envoy, &leaks).await;
         }
     }
+}
+
+/// How often a line stands in the log.
+fn told(envoy: &Envoy, line: &str) -> usize {
+    envoy.logs().matches(line).count()
 }

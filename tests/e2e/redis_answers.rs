@@ -56,7 +56,7 @@ async fn a_service_that_drops_replies_on_half_close_is_told_in_plain_words_at_th
         way.set(Mode::DropsAnswers);
         let mesh = busy(setting).start_through(redis, &[&way, &way]).await;
         let line = format!("event=redis_failed app={APPID} unreachable=\"the connection ended without a reply: this service drops replies on half-close, see docs/redis.md\"");
-        mesh.endure(&line, || {}, || way.set(Mode::Open)).await;
+        mesh.endure_begun(&line, || way.set(Mode::Open)).await;
         mesh.assert_nobody_noticed();
         mesh.finish().await;
     })

@@ -25,7 +25,7 @@ async fn what_redis_refuses_is_told_by_its_code_and_no_caller_notices() {
             .await;
         let run = |words: &[&str]| mesh.redis.run::<()>(words);
         let no_password_needed = || run(&["ACL", "SETUSER", "default", "nopass"]);
-        mesh.endure(&refused("NOAUTH"), || {}, no_password_needed)
+        mesh.endure_begun(&refused("NOAUTH"), no_password_needed)
             .await;
         let taken = || {
             run(&["DEL", RECORD]);
@@ -60,7 +60,7 @@ async fn a_user_that_redis_does_not_take_is_told_by_its_code_and_no_caller_notic
             .unwrap()
             .replace("PASSWORD", PASSWORD);
         let made = || run(&line.split_whitespace().collect::<Vec<_>>());
-        mesh.endure(&refused("WRONGPASS"), || {}, made).await;
+        mesh.endure_begun(&refused("WRONGPASS"), made).await;
         let user = |rule: &str| run(&["ACL", "SETUSER", "wechat-token", rule]);
         mesh.endure(&refused("NOPERM"), || user("-eval"), || user("+eval"))
             .await;
@@ -98,7 +98,7 @@ async fn a_node_of_a_cluster_without_our_keys_is_told_and_no_caller_notices() {
                 node.run::<()>(&["CLUSTER", "SETSLOT", &slot, "NODE", &id]);
             }
         };
-        mesh.endure(&refused("MOVED"), || {}, moved_here).await;
+        mesh.endure_begun(&refused("MOVED"), moved_here).await;
         mesh.assert_nobody_noticed();
         mesh.finish().await;
     })
@@ -126,7 +126,7 @@ async fn a_redis_that_loads_its_data_is_told_and_no_caller_notices() {
         mesh.redis.restart();
         let run = |words: &[&str]| mesh.redis.run::<()>(words);
         let faster = || run(&["CONFIG", "SET", "key-load-delay", "0"]);
-        mesh.endure(&refused("LOADING"), || {}, faster).await;
+        mesh.endure_begun(&refused("LOADING"), faster).await;
         mesh.assert_nobody_noticed();
         mesh.finish().await;
     })

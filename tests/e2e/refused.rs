@@ -47,7 +47,7 @@ fn wrong() -> Vec<(Value, &'static str)> {
             "wait.max_requests",
         ),
         (with("weixin", json!({"hosts": [url]})), "weixin.hosts[0]"),
-        (with("redis", json!({"mirror": ["r"]})), "redis.mirror"),
+        (with("redis", json!({"mirror": ["a b"]})), "redis.mirror[0]"),
     ]
 }
 

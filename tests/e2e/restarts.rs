@@ -52,7 +52,12 @@ async fn while_envoy_drains_those_who_wait_get_their_answers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_envoy_is_told_to_end_those_who_wait_are_cut_off_and_nothing_leaves() {
     in_each_setting(|setting| async move {
-        let world = Arc::new(plan(setting).start_cold().await);
+        let mut plan = plan(setting);
+        // The call ends with Envoy. The next upstream would be called at once, which Envoy does not survive by then.
+        let upstream = |authority| json!({"cluster": "wechat_token", "authority": authority});
+        plan.document["weixin"]["upstreams"] =
+            json!([upstream(HOST), upstream("api2.weixin.qq.com")]);
+        let world = Arc::new(plan.start_cold().await);
         let waiting = waiting(&world).await;
         let World { envoy, fake, .. } = Arc::into_inner(world).unwrap();
         let ended = tokio::task::block_in_place(|| envoy.terminate());

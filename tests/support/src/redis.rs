@@ -58,11 +58,6 @@ impl Redis {
         self.address
     }
 
-    /// The server's process.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Where it listens with TLS; panics where it has no certificate (`--tls-cert-file`).
     pub fn tls_address(&self) -> SocketAddr {
         SocketAddr::new(self.address.ip(), self.port("--tls-port"))
@@ -71,6 +66,11 @@ impl Redis {
     /// Where the nodes of its cluster meet it; panics where it is none (`--cluster-enabled`).
     pub fn bus_port(&self) -> u16 {
         self.port("--cluster-port")
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Kills it, as a power failure would; what it had is gone.
