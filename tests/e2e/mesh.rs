@@ -255,6 +255,16 @@ impl Mesh {
         token.await.expect("the Envoys agree on a token")
     }
 
+    /// Waits until all Envoys send the token that Redis has. To agree alone is not enough when WeChat has just made one: a
+    /// moment ago all had the one before.
+    pub(crate) async fn agree_with_redis(&self, within: Duration) {
+        let same = support::wait::within(within, || async {
+            let token = self.agree(within).await;
+            (self.stored() == Some(token)).then_some(())
+        });
+        same.await.expect("the Envoys agree with Redis on a token");
+    }
+
     /// The token that Redis has.
     pub(crate) fn stored(&self) -> Option<String> {
         self.redis.run(&["HGET", RECORD, "token"])
