@@ -52,9 +52,11 @@ pub(crate) fn mesh(setting: Setting, envoys: usize) -> MeshPlan {
     }
 }
 
-/// Two Envoys whose tokens are renewed every few seconds, so that they speak to Redis as often.
+/// Two Envoys whose tokens are renewed every few seconds, so that they speak to Redis as often. Without it each makes calls of
+/// its own to the stable endpoint, and both may do so at once.
 pub(crate) fn busy(setting: Setting) -> MeshPlan {
     let mut plan = mesh(setting, 2).with_tokens(8, 6);
+    plan.settings.parallel_token_calls = 2;
     plan.document["refresh"] = json!({"lead": "4s", "jitter": "1s"});
     plan
 }

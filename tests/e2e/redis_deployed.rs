@@ -105,6 +105,7 @@ async fn the_shipped_fragment_follows_to_a_promoted_replica_that_lacks_the_last_
         })
         .await;
         let mut plan = mesh(setting, 2).with_tokens(16, 12);
+        plan.settings.parallel_token_calls = 2;
         plan.document["refresh"] = json!({"lead": "8s", "jitter": "1s"});
         let fragment = certificates.shipped(master.tls_address(), replica.tls_address());
         let mut mesh = plan

@@ -15,7 +15,9 @@ async fn with_redis_down_at_the_start_the_stable_endpoint_serves_and_later_all_a
     in_settings_at_once(2, |setting| async move {
         let mut redis = Mesh::redis();
         redis.kill();
-        let mut mesh = mesh(setting, 2).start_with(redis).await;
+        let mut plan = mesh(setting, 2);
+        plan.settings.parallel_token_calls = 2;
+        let mut mesh = plan.start_with(redis).await;
         mesh.agree(Duration::from_secs(20)).await;
         let apis = || mesh.made().iter().map(|call| call.api).collect::<Vec<_>>();
         assert_eq!(apis(), [TokenApi::Stable]);
