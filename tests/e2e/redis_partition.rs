@@ -38,10 +38,7 @@ async fn a_slow_redis_is_waited_for_and_one_that_is_too_slow_or_stands_still_is_
 #[tokio::test(flavor = "multi_thread")]
 async fn when_redis_dies_during_a_token_call_the_token_serves_and_is_published_later() {
     in_settings_at_once(4, |setting| async move {
-        let mut plan = busy(setting);
-        // The other Envoy goes round Redis meanwhile.
-        plan.settings.parallel_token_calls = 2;
-        let mut mesh = plan.start().await;
+        let mut mesh = busy(setting).start().await;
         mesh.agree(Duration::from_secs(20)).await;
         mesh.fake.hold_token_calls();
         mesh.serve_until("a token call", |mesh| mesh.fake.held() > 0)
