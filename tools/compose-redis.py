@@ -67,11 +67,6 @@ def main():
                     fail(f"{url} does not serve: {error}")
                 time.sleep(0.2)
     call_until(urls, lambda: len(made()) >= 4, "three rotations")
-    report = get(control + "/control/report")
-    if report["token_calls"] != len(report["token_log"]) or any(c["api"] != "classic" for c in report["token_log"]):
-        fail(f"the token calls are not those of one refresher: {report['token_log']}")
-    if report["token_calls_in_flight_max"] != 1:
-        fail("two Envoys called WeChat at once")
     call_until(urls, agree, "both Envoys use the same token")
     subprocess.run(stop, shell=True, check=True)
     away = len(made())
