@@ -66,7 +66,15 @@ def main():
                 if time.monotonic() > end:
                     fail(f"{url} does not serve: {error}")
                 time.sleep(0.2)
-    call_until(urls, lambda: len(made()) >= 4, "three rotations")
+    # Envoys that start before Redis go round it, each with a call of its own. From the next token on it is one refresher.
+    call_until(urls, lambda: made()[-1:] and made()[-1]["api"] == "classic" and agree(), "both Envoys use a token that one of them made")
+    calls = len(get(control + "/control/report")["token_log"])
+    call_until(urls, lambda: len(get(control + "/control/report")["token_log"]) >= calls + 4, "three rotations, and a fourth begun")
+    log = get(control + "/control/report")["token_log"][calls:][:3]
+    if any(call["api"] != "classic" or call["outcome"] != "made" for call in log):
+        fail(f"the token calls are not those of one refresher: {log}")
+    if any(later["at_ms"] < call["ended_ms"] for call, later in zip(log, log[1:])):
+        fail(f"two Envoys called WeChat at once: {log}")
     call_until(urls, agree, "both Envoys use the same token")
     subprocess.run(stop, shell=True, check=True)
     away = len(made())
