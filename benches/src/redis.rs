@@ -94,19 +94,9 @@ impl Store {
     }
 
     /// Gives an Envoy's configuration what `envoy/redis.yaml` has, led to this Redis.
-    pub(crate) fn lead(&self, config: &mut Config, name: &str) -> Result<()> {
-        let socket = self.sockets.path().join(name);
-        let socket = socket.to_str().context("a socket's path")?;
-        let mut fragment = Config::load("envoy/redis.yaml");
-        for place in [
-            "static_resources.listeners[name=wechat_redis].address.pipe.path",
-            "static_resources.clusters[name=wechat_redis].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path",
-        ] {
-            fragment.set(place, socket);
-        }
-        fragment.cluster_to("redis", self.server.address(), true);
-        config.add(&fragment);
-        Ok(())
+    pub(crate) fn lead(&self, config: &mut Config, name: &str) {
+        let fragment = Config::redis_at(self.server.address());
+        config.add_redis(fragment, &self.sockets.path().join(name));
     }
 }
 
@@ -120,7 +110,7 @@ async fn hot(bed: &Bed, options: &Options, store: &Store) -> Result<Hot> {
         };
         let mut config = bed.direct(Row::Plugin, fake.address(), plugin)?;
         if plugin.redis {
-            store.lead(&mut config, "hot")?;
+            store.lead(&mut config, "hot");
         }
         let envoy = bed.start(config, 1, Some(options.envoy_core)).await?;
         ready(&envoy, Row::Plugin, "/cgi-bin/seen?a=1").await?;

@@ -1,6 +1,6 @@
 //! Several Envoys that share one Redis, on the shipped files.
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{json, Value};
@@ -8,7 +8,7 @@ use support::client::{Answer, Client};
 use support::envoy::{Config, Envoy};
 use support::passage::Passage;
 use support::redis::Redis;
-use support::wait::until;
+use support::wait::{self, until, within_at};
 use support::wechat::{FakeWeChat, Outcome, Settings, TokenApi, TokenCall};
 use tempfile::TempDir;
 
@@ -77,13 +77,13 @@ impl MeshPlan {
 
     /// With this Redis, which may be down or frozen.
     pub(crate) async fn start_with(self, redis: Redis) -> Mesh {
-        let fragments = vec![fragment_to(redis.address()); self.envoys];
+        let fragments = vec![Config::redis_at(redis.address()); self.envoys];
         self.start_on(redis, fragments).await
     }
 
     /// One Envoy for each of these ways to this Redis.
     pub(crate) async fn start_through(self, redis: Redis, ways: &[&Passage]) -> Mesh {
-        let fragments = ways.iter().map(|way| fragment_to(way.address()));
+        let fragments = ways.iter().map(|way| Config::redis_at(way.address()));
         self.start_on(redis, fragments.collect()).await
     }
 
@@ -94,8 +94,7 @@ impl MeshPlan {
         let mut envoys = Vec::new();
         for (number, fragment) in fragments.into_iter().enumerate() {
             let socket = sockets.path().join(number.to_string());
-            let socket = socket.to_str().expect("UTF-8");
-            let builder = self.builder(&fake, fragment, socket);
+            let builder = self.builder(&fake, fragment, &socket);
             envoys.push(builder.start().await);
         }
         Mesh {
@@ -110,35 +109,23 @@ impl MeshPlan {
     /// One more Envoy in another mesh's Redis and WeChat.
     pub(crate) async fn join(self, other: &Mesh) -> Envoy {
         let socket = other.sockets.path().join("joined");
-        let socket = socket.to_str().expect("UTF-8");
-        let fragment = fragment_to(other.redis.address());
-        let builder = self.builder(&other.fake, fragment, socket);
+        let fragment = Config::redis_at(other.redis.address());
+        let builder = self.builder(&other.fake, fragment, &socket);
         builder.start().await
     }
 
     fn builder(
         &self,
         fake: &FakeWeChat,
-        mut fragment: Config,
-        socket: &str,
+        fragment: Config,
+        socket: &Path,
     ) -> support::envoy::Builder {
-        let listener = "static_resources.listeners[name=wechat_redis].address.pipe.path";
-        *fragment.at(listener) = socket.into();
-        let endpoint = "static_resources.clusters[name=wechat_redis].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path";
-        *fragment.at(endpoint) = socket.into();
         let mut plan = plan(self.setting);
         plan.document = self.document.clone();
-        plan.config.add(&fragment);
+        plan.config.add_redis(fragment, socket);
         plan.config.let_env("REDIS_PASSWORD");
         plan.builder(fake).env("REDIS_PASSWORD", PASSWORD)
     }
-}
-
-/// The shipped fragment for a Redis there, without TLS.
-fn fragment_to(redis: SocketAddr) -> Config {
-    let mut fragment = Config::load("envoy/redis.yaml");
-    fragment.cluster_to("redis", redis, true);
-    fragment
 }
 
 impl Mesh {
@@ -182,18 +169,13 @@ impl Mesh {
 
     /// Calls through all again and again until this holds. Every call is good: nobody notices what happens meanwhile.
     pub(crate) async fn serve_until(&self, what: &str, is_so: impl Fn(&Mesh) -> bool) {
-        let mut rounds = tokio::time::interval(Duration::from_millis(50));
-        let serving = async {
-            loop {
-                rounds.tick().await;
-                self.tokens().await;
-                if is_so(self) {
-                    break;
-                }
-            }
-        };
-        let served = tokio::time::timeout(LONG, serving).await;
-        served.unwrap_or_else(|_| panic!("{what}: not within {LONG:?}"));
+        let served = within_at(Duration::from_millis(50), LONG, || async {
+            self.tokens().await;
+            is_so(self).then_some(())
+        });
+        served
+            .await
+            .unwrap_or_else(|| panic!("{what}: not within {LONG:?}"));
     }
 
     /// Redis, or the way to it, is out of order from `begin` to `end`: each Envoy tells it by this line, no caller notices,
@@ -229,15 +211,7 @@ impl Mesh {
         };
         self.serve_until("event=redis_back", |mesh| mesh.envoys.iter().all(is_back))
             .await;
-        let agreed = support::wait::within(LONG, || async {
-            let tokens = self.tokens().await;
-            let stored = self.stored();
-            tokens
-                .iter()
-                .all(|token| Some(token) == stored.as_ref())
-                .then_some(())
-        });
-        agreed.await.expect("the Envoys agree with Redis");
+        self.agree_with_redis(LONG).await;
     }
 
     /// No business call was answered with an errcode, not even one that was sent again.
@@ -249,7 +223,7 @@ impl Mesh {
 
     /// Waits until all Envoys send the same token, and returns it.
     pub(crate) async fn agree(&self, within: Duration) -> String {
-        let token = support::wait::within(within, || async {
+        let token = wait::within(within, || async {
             let tokens = self.tokens().await;
             let first = tokens.first()?.clone();
             tokens.iter().all(|token| *token == first).then_some(first)
@@ -260,9 +234,10 @@ impl Mesh {
     /// Waits until all Envoys send the token that Redis has. To agree alone is not enough when WeChat has just made one: a
     /// moment ago all had the one before.
     pub(crate) async fn agree_with_redis(&self, within: Duration) {
-        let same = support::wait::within(within, || async {
-            let token = self.agree(within).await;
-            (self.stored() == Some(token)).then_some(())
+        let same = wait::within(within, || async {
+            let tokens = self.tokens().await;
+            let stored = self.stored()?;
+            tokens.iter().all(|token| *token == stored).then_some(())
         });
         same.await.expect("the Envoys agree with Redis on a token");
     }

@@ -49,7 +49,7 @@ pub(super) async fn measure(options: &Options, store: &Store) -> Result<Capacity
     store.server.run::<()>(&words.collect::<Vec<_>>());
     store.server.run::<()>(&["PEXPIRE", &record, "7000000"]);
     let request = access.request(&appid, &Step::Read);
-    let received = step(store, &request).await?;
+    let received = ask(store.server.address(), &request).await?;
     let requests = (options.requests / 2).max(AT_ONCE);
     let (mut cpu, mut rates) = (Vec::new(), Vec::new());
     let rounds = options.rounds.div_ceil(2);
@@ -78,10 +78,6 @@ pub(super) async fn measure(options: &Options, store: &Store) -> Result<Capacity
         sent: request.len(),
         received,
     })
-}
-
-async fn step(store: &Store, request: &[u8]) -> Result<usize> {
-    ask(store.server.address(), request).await
 }
 
 /// One request, until Redis closes; how much came back.

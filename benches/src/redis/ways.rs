@@ -109,7 +109,7 @@ pub(super) async fn measure(bed: &Bed, options: &Options, store: &Store) -> Resu
         ..Plugin::SHIPPED
     };
     let mut plugin = bed.upstream(Row::Plugin, api, fake.address(), shared)?;
-    store.lead(&mut plugin, "ways")?;
+    store.lead(&mut plugin, "ways");
     let plugin = bed.start(plugin, 1, Some(options.envoy_core)).await?;
     ready(&plugin, Row::Plugin, "/cgi-bin/seen?a=1").await?;
 

@@ -1,5 +1,6 @@
 //! Two Envoys with the plugin, which share one Redis with everybody else.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{ensure, Context, Result};
@@ -36,9 +37,8 @@ impl Mesh {
         let mut envoys = Vec::new();
         for number in 0..2 {
             let socket = sockets.path().join(number.to_string());
-            let socket = socket.to_str().context("a path in UTF-8")?;
             let envoy = Envoy::builder(VERSION)
-                .config(config(apps, socket, redis, fake)?)
+                .config(config(apps, &socket, redis, fake)?)
                 .concurrency(1)
                 .env("WECHAT_SECRET", secret)
                 .start()
@@ -96,7 +96,7 @@ impl Mesh {
 }
 
 /// The shipped files, with a listener for each app: a service that is not changed cannot say which app it means.
-fn config(apps: &[String], socket: &str, redis: &Redis, fake: &FakeWeChat) -> Result<Config> {
+fn config(apps: &[String], socket: &Path, redis: &Redis, fake: &FakeWeChat) -> Result<Config> {
     let mut config = Config::load("envoy/envoy.demo.yaml");
     let listeners = "static_resources.listeners";
     let original = config
@@ -112,15 +112,7 @@ fn config(apps: &[String], socket: &str, redis: &Redis, fake: &FakeWeChat) -> Re
         config.set(&route, json!([{"header": header, "append_action": action}]));
         config.set(&format!("{last}.name"), appid);
     }
-    let mut fragment = Config::load("envoy/redis.yaml");
-    for place in [
-        "static_resources.listeners[name=wechat_redis].address.pipe.path",
-        "static_resources.clusters[name=wechat_redis].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path",
-    ] {
-        *fragment.at(place) = socket.into();
-    }
-    fragment.cluster_to("redis", redis.address(), true);
-    config.add(&fragment);
+    config.add_redis(Config::redis_at(redis.address()), socket);
     config
         .free_ports()
         .wasm_file(&workspace().join("dist/wechat-token.wasm"));

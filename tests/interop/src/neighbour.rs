@@ -4,9 +4,10 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{bail, Context, Result};
 use serde_json::Value;
 use support::envoy::workspace;
+use support::wait::within_at;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
@@ -152,23 +153,23 @@ impl Neighbour {
     /// Waits for a few more good calls, both ways.
     pub(crate) async fn works(&mut self, ways: &[&str]) -> Result<()> {
         for via in ways {
-            let before = self.good(via);
-            let wanted = before + 3;
-            let end = tokio::time::Instant::now() + START;
-            while self.good(via) < wanted {
-                if let Some(status) = self.child.try_wait()? {
-                    bail!("{} ended with {status}", self.title());
-                }
-                ensure!(
-                    tokio::time::Instant::now() < end,
-                    "{}: no good calls {via} ({} failed)",
-                    self.title(),
-                    self.failed()
-                );
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            let wanted = self.good(via) + 3;
+            let attempt = || std::future::ready(self.has(via, wanted).transpose());
+            let worked = within_at(Duration::from_millis(50), START, attempt).await;
+            worked.with_context(|| {
+                let failed = self.failed();
+                format!("{}: no good calls {via} ({failed} failed)", self.title())
+            })??;
         }
         Ok(())
+    }
+
+    /// Something, once there are so many good calls; fails where it has ended.
+    fn has(&mut self, via: &str, wanted: usize) -> Result<Option<()>> {
+        if let Some(status) = self.child.try_wait()? {
+            bail!("{} ended with {status}", self.title());
+        }
+        Ok((self.good(via) >= wanted).then_some(()))
     }
 
     /// Stops it; everything that it said, for the search for secrets.

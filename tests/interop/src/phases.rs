@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Context, Result};
 use support::redis::Redis;
+use support::wait::within_at;
 use support::wechat::{FakeWeChat, Settings};
 
 use crate::cases::{Case, LIFETIME};
@@ -19,6 +20,9 @@ const A_LOOK: Duration = Duration::from_secs(62);
 const OVERLAP: Duration = Duration::from_secs(100);
 /// For what takes no time of its own, on a machine with many processes.
 const SOON: Duration = Duration::from_secs(60);
+
+/// From one look to the next.
+const STEP: Duration = Duration::from_millis(100);
 
 struct World {
     fake: FakeWeChat,
@@ -284,50 +288,43 @@ impl World {
 
     /// Waits until the mesh and a neighbour use the same token of its app.
     async fn agree_with(&self, neighbour: &Neighbour, within: Duration) -> Result<()> {
-        let end = Instant::now() + within;
-        loop {
-            let tokens = self.mesh.tokens(&neighbour.appid, &self.fake).await?;
+        let attempt = || async {
+            let tokens = match self.mesh.tokens(&neighbour.appid, &self.fake).await {
+                Ok(tokens) => tokens,
+                Err(error) => return Some(Err(error)),
+            };
             let calls = self.fake.calls(4_096);
             let beside = calls.iter().rev().find(|call| {
                 call.appid.as_deref() == Some(&neighbour.appid)
                     && call.header("x-forwarded-proto").is_none()
             });
-            let beside = beside.and_then(|call| call.token);
-            if beside.is_some_and(|token| tokens.iter().all(|here| *here == token)) {
-                return Ok(());
-            }
-            if Instant::now() >= end {
-                bail!(
-                    "{}: it uses token {beside:?}, the mesh {tokens:?}",
-                    neighbour.title()
-                );
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+            let beside = beside.and_then(|call| call.token)?;
+            tokens.iter().all(|here| *here == beside).then_some(Ok(()))
+        };
+        let agreed = within_at(STEP, within, attempt).await;
+        agreed.with_context(|| format!("{}: it and the mesh use two tokens", neighbour.title()))?
     }
 }
 
 /// Waits until all Envoys use the same token of an app.
 async fn agree(mesh: &Mesh, fake: &FakeWeChat, appid: &str, within: Duration) -> Result<()> {
-    let end = Instant::now() + within;
-    loop {
-        let tokens = mesh.tokens(appid, fake).await?;
-        let first = tokens.first().context("an Envoy")?;
-        if tokens.iter().all(|token| token == first) {
-            return Ok(());
+    let attempt = || async {
+        match mesh.tokens(appid, fake).await {
+            Ok(tokens) => tokens
+                .windows(2)
+                .all(|pair| pair.first() == pair.last())
+                .then_some(Ok(())),
+            Err(error) => Some(Err(error)),
         }
-        ensure!(Instant::now() < end, "{appid}: the Envoys use {tokens:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    };
+    let agreed = within_at(STEP, within, attempt).await;
+    agreed.with_context(|| format!("{appid}: the Envoys use two tokens"))?
 }
 
 async fn until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
-    let end = Instant::now() + within;
-    while !holds() {
-        ensure!(Instant::now() < end, "not within {within:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(())
+    let attempt = || std::future::ready(holds().then_some(()));
+    let held = within_at(STEP, within, attempt).await;
+    held.with_context(|| format!("not within {within:?}: {what}"))
 }
 
 /// No token and no secret that ever was may be in a text.

@@ -25,11 +25,23 @@ where
 }
 
 /// As [`until_some`], but `None` after the deadline. An attempt under way at the deadline is dropped.
-pub async fn within<T, F>(deadline: Duration, mut attempt: impl FnMut() -> F) -> Option<T>
+pub async fn within<T, F>(deadline: Duration, attempt: impl FnMut() -> F) -> Option<T>
 where
     F: Future<Output = Option<T>>,
 {
-    let mut ticks = tokio::time::interval(STEP);
+    within_at(STEP, deadline, attempt).await
+}
+
+/// As [`within`], with so much time from one attempt to the next: for attempts that are work.
+pub async fn within_at<T, F>(
+    step: Duration,
+    deadline: Duration,
+    mut attempt: impl FnMut() -> F,
+) -> Option<T>
+where
+    F: Future<Output = Option<T>>,
+{
+    let mut ticks = tokio::time::interval(step);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let attempts = async {
         loop {

@@ -42,6 +42,13 @@ impl Config {
         Self { root }
     }
 
+    /// The shipped fragment for a Redis at this address, without TLS.
+    pub fn redis_at(redis: SocketAddr) -> Self {
+        let mut fragment = Self::load("envoy/redis.yaml");
+        fragment.cluster_to("redis", redis, true);
+        fragment
+    }
+
     /// The YAML text.
     pub fn to_text(&self) -> String {
         serde_norway::to_string(&self.root).expect("a value that was read")
@@ -107,6 +114,18 @@ impl Config {
             }
         }
         self
+    }
+
+    /// Adds such a fragment that speaks to Redis (`envoy/redis.yaml`), with its own socket in this file.
+    pub fn add_redis(&mut self, mut fragment: Config, socket: &Path) -> &mut Self {
+        let socket = socket.to_str().expect("a path in UTF-8");
+        for place in [
+            "static_resources.listeners[name=wechat_redis].address.pipe.path",
+            "static_resources.clusters[name=wechat_redis].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.pipe.path",
+        ] {
+            fragment.set(place, socket);
+        }
+        self.add(&fragment)
     }
 
     /// Removes the key at a path, where it is.
