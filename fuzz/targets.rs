@@ -157,10 +157,8 @@ pub(crate) fn redis_reply(data: &[u8]) {
         database: 1,
     };
     let mirror = |format| Mirror {
-        key: "k".to_owned(),
         format,
-        ttl: None,
-        expires_at_key: None,
+        ..Mirror::plain("k")
     };
     let neighbourly = Access {
         mirrors: [Format::Plain, Format::Json, Format::Kryo5]

@@ -263,6 +263,14 @@ impl ConfigError {
     }
 }
 
+/// A problem that says that `form` is allowed, in place of the `object` that the parser knows alone.
+fn allowing(problem: String, object: &str, form: &str) -> String {
+    match problem.strip_suffix(object) {
+        Some(found) => [found, form].concat(),
+        None => problem,
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.field.is_empty() {

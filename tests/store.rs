@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use support::redis::Redis;
 use wechat_token::secret::Secret;
+use wechat_token::store::mirror::Mirror;
 use wechat_token::store::wire::{Access, Login};
 use wechat_token::store::{Mirrored, Outcome, Problem, Step, Version};
 use wechat_token::time::UnixMillis;
@@ -324,12 +325,12 @@ fn the_acl_of_the_documentation_is_enough_and_not_too_much() {
     let problem = bed.access.read_answer(false, &bytes).unwrap_err();
     assert_eq!(problem, Problem::Refused("NOPERM".to_owned()));
     // Neighbours' keys need more, and are no matter of the store.
-    bed.access.mirrors = vec![mirrors::mirror("wechat:access_token:{appid}")];
+    bed.access.mirrors = vec![Mirror::plain("wechat:access_token:{appid}")];
     let refused = Some(Mirrored::Refused("NOPERM".to_owned()));
     assert_eq!(mirrors::write(&bed, LIFE).mirrored, refused);
     allow(&bed.redis, neighbours);
     assert_eq!(mirrors::write(&bed, LIFE).mirrored, Some(Mirrored::Done));
-    bed.access.mirrors = vec![mirrors::mirror("elsewhere")];
+    bed.access.mirrors = vec![Mirror::plain("elsewhere")];
     assert_eq!(mirrors::write(&bed, LIFE).mirrored, refused);
 }
 

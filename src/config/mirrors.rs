@@ -6,8 +6,8 @@ use super::fields::{Several, Text};
 use super::node::{quoted, Later};
 use super::redis::{RawMirror, MAX_MIRRORS};
 use super::rules::MirrorKey;
-use super::{App, ConfigError};
-use crate::store::mirror::{of_app, Format, Mirror, PLACE};
+use super::{allowing, App, ConfigError};
+use crate::store::mirror::{of_app, Mirror, PLACE};
 use crate::store::wire::{own_keys, Access};
 
 /// The keys as they stand there.
@@ -23,22 +23,14 @@ pub(super) fn mirrors(
 
 fn mirror(raw: &Later<RawMirror>) -> Result<Mirror, ConfigError> {
     if raw.node().as_text().is_some() {
-        return Ok(Mirror {
-            key: raw.read_as::<Text<MirrorKey>>()?.into_string(),
-            format: Format::default(),
-            ttl: None,
-            expires_at_key: None,
-        });
+        return Ok(Mirror::plain(
+            raw.read_as::<Text<MirrorKey>>()?.into_string(),
+        ));
     }
-    let raw = raw
-        .read()
-        .map_err(|error| match error.problem.strip_suffix(OBJECT_FORM) {
-            Some(found) => ConfigError {
-                problem: [found, "a key as a text, or ", OBJECT_FORM].concat(),
-                ..error
-            },
-            None => error,
-        })?;
+    let raw = raw.read().map_err(|error| ConfigError {
+        problem: allowing(error.problem, OBJECT_FORM, MIRROR_FORM),
+        ..error
+    })?;
     Ok(Mirror {
         key: raw.key.into_string(),
         format: raw.format,
@@ -49,6 +41,8 @@ fn mirror(raw: &Later<RawMirror>) -> Result<Mirror, ConfigError> {
 
 /// What `node.rs` says of an object with these fields.
 const OBJECT_FORM: &str = "an object of key, format, ttl, expires_at_key";
+/// What may stand there.
+const MIRROR_FORM: &str = "a key as a text, or an object of key, format, ttl, expires_at_key";
 
 /// Checks that every key has one use: `listed` is how many apps the document has, `apps` those that are used.
 pub(super) fn check_keys(access: &Access, listed: usize, apps: &[App]) -> Result<(), ConfigError> {

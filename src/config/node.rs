@@ -45,7 +45,7 @@ pub(crate) struct Later<T> {
 impl<T: DeserializeOwned> Later<T> {
     /// Reads it; paths in the error begin at this part.
     pub(crate) fn read(&self) -> Result<T, ConfigError> {
-        T::deserialize(&self.node)
+        self.read_as()
     }
 
     /// Reads it as another type, where what stands there may be one of two.

@@ -5,7 +5,7 @@ use super::fields::{check_length, check_text, Rule};
 use super::node::Later;
 use super::raw::{RawSecret, MAX_SECRETS};
 use super::rules::AppSecret;
-use super::ConfigError;
+use super::{allowing, ConfigError};
 use crate::secret::Secret;
 
 /// Looks an environment variable up.
@@ -52,13 +52,7 @@ fn without_secret(error: ConfigError, form: &str) -> ConfigError {
     };
     match key {
         "env" | "value" => error,
-        "" => {
-            let problem = match error.problem.strip_suffix(OBJECT_FORM) {
-                Some(found) => [found, form].concat(),
-                None => error.problem,
-            };
-            ConfigError::new(item, problem)
-        }
+        "" => ConfigError::new(item, allowing(error.problem, OBJECT_FORM, form)),
         _ => ConfigError::new(
             item,
             format!("has a field that is not known (not shown); allowed: {form}"),

@@ -66,15 +66,19 @@ pub enum Found {
 }
 
 impl Mirror {
-    /// The keys of an app: for the token, and for its end.
-    fn keys(&self, appid: &str) -> (String, Option<String>) {
-        let end = self.expires_at_key.as_ref();
-        (of_app(&self.key, appid), end.map(|key| of_app(key, appid)))
+    /// A key that has the token as it is, for as long as it lives.
+    pub fn plain(key: impl Into<String>) -> Mirror {
+        Mirror {
+            key: key.into(),
+            format: Format::Plain,
+            ttl: None,
+            expires_at_key: None,
+        }
     }
 
     /// The commands that read it, which are [`Mirror::READS`].
     pub(super) fn push_read(&self, pipeline: &mut Vec<u8>, appid: &str) {
-        let (key, _) = self.keys(appid);
+        let key = of_app(&self.key, appid);
         push_command(
             pipeline,
             &[b"GETRANGE", key.as_bytes(), b"0", READ_TO.as_bytes()],
@@ -103,20 +107,20 @@ impl Mirror {
     /// The commands that write it, one for each key. The end comes first: with an old one beside a new token, wechatpy
     /// takes that for over.
     pub(super) fn push_write(&self, pipeline: &mut Vec<u8>, appid: &str, write: &Write<'_>) {
-        let (key, end_key) = self.keys(appid);
         let left = self.ttl.map_or(write.left, |ttl| ttl.min(write.left));
         let end = write.end.0.saturating_sub(millis(write.left - left));
-        let mut push = |key: &str, value: &[u8]| {
+        let mut push = |template: &str, value: &[u8]| {
+            let key = of_app(template, appid);
             let numbers = [write.deadline.0, end, millis(left)].map(|number| number.to_string());
             let mut words = vec![b"EVAL".as_slice(), SCRIPT.as_bytes(), b"1", key.as_bytes()];
             words.extend(numbers.iter().map(String::as_bytes));
             words.push(value);
             push_command(pipeline, &words);
         };
-        if let Some(end_key) = end_key {
-            push(&end_key, (end / 1_000).to_string().as_bytes());
+        if let Some(end_key) = &self.expires_at_key {
+            push(end_key, (end / 1_000).to_string().as_bytes());
         }
-        push(&key, &self.format.encode(write.token.expose()));
+        push(&self.key, &self.format.encode(write.token.expose()));
     }
 
     /// Replies to [`Mirror::push_write`].

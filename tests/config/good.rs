@@ -97,12 +97,7 @@ fn a_redis_block_is_taken_as_written() {
             },
             key_prefix: "shop:".to_owned(),
             mirrors: vec![
-                Mirror {
-                    key: "wechat:access_token:{appid}".to_owned(),
-                    format: Format::Plain,
-                    ttl: None,
-                    expires_at_key: None,
-                },
+                Mirror::plain("wechat:access_token:{appid}"),
                 Mirror {
                     key: "wechatpy:{appid}_access_token".to_owned(),
                     format: Format::Json,

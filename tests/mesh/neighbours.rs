@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use wechat_token::config::WhenDown;
+use wechat_token::keeper::StorePolicy;
 use wechat_token::record::AppRecord;
 use wechat_token::time::Millis;
 use wechat_token::token::Report;
@@ -16,16 +17,20 @@ fn neighbours(envoys: usize, adopts: bool) -> Rig {
     let mut rig = rig(0);
     rig.keys().resize(2, None);
     for _ in 0..envoys {
-        let store = wechat_token::keeper::StorePolicy {
-            adopts,
-            ..store_policy(WhenDown::Stable)
-        };
-        rig.join_with(Some(store), &AppRecord::default());
+        rig.join_neighbours(adopts);
     }
     rig
 }
 
 impl Rig {
+    fn join_neighbours(&mut self, adopts: bool) {
+        let store = StorePolicy {
+            adopts,
+            ..store_policy(WhenDown::Stable)
+        };
+        self.join_with(Some(store), &AppRecord::default());
+    }
+
     fn keys(&mut self) -> &mut Vec<Option<(String, Millis)>> {
         &mut self.store.as_mut().unwrap().mirrors
     }
@@ -184,11 +189,7 @@ fn a_token_that_wechat_rejected_is_never_taken_over_again() {
     assert_eq!(rig.calls.len(), 2);
     // An Envoy that was not there knows it from the store.
     rig.write(0, "theirs", LIFE);
-    let store = wechat_token::keeper::StorePolicy {
-        adopts: true,
-        ..store_policy(WhenDown::Stable)
-    };
-    rig.join_with(Some(store), &AppRecord::default());
+    rig.join_neighbours(true);
     rig.pass(10 * S);
     assert_eq!(rig.token(2), Some("t2"));
 }

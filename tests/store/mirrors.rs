@@ -2,35 +2,19 @@
 
 use std::time::Duration;
 
-use support::redis::Redis;
 use wechat_token::secret::Secret;
 use wechat_token::store::mirror::{Format, Found, Mirror};
-use wechat_token::store::wire::{Access, Login};
 use wechat_token::store::{Answer, Mirrored, Step};
 use wechat_token::time::UnixMillis;
 
-use crate::bed::{access, Bed, APPID, LIFE, ME, NONE};
+use crate::bed::{Bed, APPID, LIFE, ME, NONE};
 
 const TOKEN: &str = "t0ken-of-the-mesh-t0ken-of-the-mesh-t0ken";
 
-/// A key for neighbours, as it is.
-pub(crate) fn mirror(key: &str) -> Mirror {
-    Mirror {
-        key: key.to_owned(),
-        format: Format::Plain,
-        ttl: None,
-        expires_at_key: None,
-    }
-}
-
 fn bed(mirrors: Vec<Mirror>) -> Bed {
-    Bed {
-        redis: Redis::start(&[]),
-        access: Access {
-            mirrors,
-            ..access(Login::default())
-        },
-    }
+    let mut bed = crate::bed::bed();
+    bed.access.mirrors = mirrors;
+    bed
 }
 
 /// Writes a token that has `left` to live.
@@ -56,14 +40,14 @@ fn found(bed: &Bed) -> Vec<Option<(String, Option<Duration>)>> {
 #[test]
 fn each_format_is_written_read_back_and_ends_with_the_token() {
     let bed = bed(vec![
-        mirror("plain:{appid}"),
+        Mirror::plain("plain:{appid}"),
         Mirror {
             format: Format::Json,
-            ..mirror("json")
+            ..Mirror::plain("json")
         },
         Mirror {
             format: Format::Kryo5,
-            ..mirror("kryo5")
+            ..Mirror::plain("kryo5")
         },
     ]);
     assert_eq!(found(&bed), [None, None, None]);
@@ -94,7 +78,7 @@ fn a_mirror_may_end_sooner_and_tells_its_end_on_rediss_clock() {
     let bed = bed(vec![Mirror {
         ttl: Some(Duration::from_secs(6_600)),
         expires_at_key: Some("end".to_owned()),
-        ..mirror("k")
+        ..Mirror::plain("k")
     }]);
     write(&bed, LIFE);
     let [seconds, _]: [i64; 2] = bed.redis.run(&["TIME"]);
@@ -112,7 +96,7 @@ fn a_mirror_may_end_sooner_and_tells_its_end_on_rediss_clock() {
 
 #[test]
 fn after_its_deadline_or_the_tokens_end_nothing_is_written() {
-    let bed = bed(vec![mirror("k")]);
+    let bed = bed(vec![Mirror::plain("k")]);
     let clock = bed.read().clock.0;
     let step = |deadline, end| Step::Mirror {
         deadline: UnixMillis(deadline),
@@ -134,7 +118,7 @@ fn after_its_deadline_or_the_tokens_end_nothing_is_written() {
 
 #[test]
 fn what_is_not_a_string_is_left_alone_and_the_store_works_on() {
-    let bed = bed(vec![mirror("k"), mirror("other")]);
+    let bed = bed(vec![Mirror::plain("k"), Mirror::plain("other")]);
     bed.redis.run::<()>(&["HSET", "k", "field", "value"]);
     let answer = write(&bed, LIFE);
     let refused = Mirrored::Refused("WRONGTYPE".to_owned());
@@ -149,7 +133,7 @@ fn what_is_not_a_string_is_left_alone_and_the_store_works_on() {
 
 #[test]
 fn a_huge_value_at_a_neighbours_key_does_not_end_the_store() {
-    let bed = bed(vec![mirror("k")]);
+    let bed = bed(vec![Mirror::plain("k")]);
     bed.redis.run::<()>(&["SET", "k", &"x".repeat(1_000_000)]);
     assert_eq!(bed.read().mirrors, [Found::Other]);
     bed.give(NONE, 1, "t1");

@@ -1,15 +1,6 @@
 use super::*;
 use proptest::prelude::*;
 
-fn mirror(key: &str, format: Format) -> Mirror {
-    Mirror {
-        key: key.to_owned(),
-        format,
-        ttl: None,
-        expires_at_key: None,
-    }
-}
-
 /// What Kryo 5 itself wrote for these, as WxJava left it in a Redis (tests/interop).
 #[test]
 fn kryo_5_writes_a_length_of_one_or_two_bytes() {
@@ -67,7 +58,7 @@ fn what_is_in_another_format_is_no_token() {
 
 #[test]
 fn what_is_found_is_a_token_something_else_or_nothing() {
-    let plain = mirror("k", Format::Plain);
+    let plain = Mirror::plain("k");
     let bulk = |text: &str| Reply::Bulk(text.as_bytes().to_vec());
     let token = |left| Found::Token {
         value: Secret::new("t"),

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::mirror::{Format, Found};
+use crate::store::mirror::Found;
 use crate::store::Mirrored;
 
 fn login(password: Option<&str>, database: u32) -> Login {
@@ -244,14 +244,12 @@ fn a_problem_says_what_to_do_and_repeats_nothing() {
 
 /// An app with a mirror that has two keys, and one with one.
 fn with_mirrors() -> Access {
-    let mirror = |key: &str, end: Option<&str>| Mirror {
-        key: key.to_owned(),
-        format: Format::Plain,
-        ttl: None,
-        expires_at_key: end.map(str::to_owned),
+    let with_end = Mirror {
+        expires_at_key: Some("e:{appid}".to_owned()),
+        ..Mirror::plain("a:{appid}")
     };
     Access {
-        mirrors: vec![mirror("a:{appid}", Some("e:{appid}")), mirror("b", None)],
+        mirrors: vec![with_end, Mirror::plain("b")],
         ..access(login(Some("p"), 0))
     }
 }
