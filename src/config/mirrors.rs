@@ -54,33 +54,40 @@ pub(super) fn check_keys(access: &Access, listed: usize, apps: &[App]) -> Result
             used.extend(own_keys(&access.key_prefix, &app.appid).map(|key| (key, 0)));
         }
     }
-    for (index, mirror) in access.mirrors.iter().enumerate() {
-        let end = mirror.expires_at_key.as_ref();
-        let end = end.map(|template| ("expires_at_key", template));
-        for (field, template) in [("key", &mirror.key)].into_iter().chain(end) {
-            let refuse = |key: &str, problem: String| {
-                let problem = format!("{} {problem}", quoted(key));
-                Err(ConfigError::new(field, problem)
-                    .in_item(index)
-                    .in_field("mirror"))
-            };
-            let user = users.len();
-            users.push(format!("mirror[{index}].{field}'s"));
-            for app in apps {
-                let key = of_app(template, &app.appid);
-                if listed > 1 && key == *template {
-                    let problem = format!(
-                        "would hold the tokens of {listed} apps; allowed: a key with {PLACE}"
-                    );
-                    return refuse(&key, problem);
-                }
-                if let Some(other) = used.get(&key).and_then(|other: &usize| users.get(*other)) {
-                    let problem = format!("is {other} already; allowed: each key once");
-                    return refuse(&key, problem);
-                }
-                used.insert(key, user);
+    for (index, field, template) in templates(access) {
+        let refuse = |key: &str, problem: String| {
+            let problem = format!("{} {problem}", quoted(key));
+            let error = ConfigError::new(field, problem);
+            Err(error.in_item(index).in_field("mirror"))
+        };
+        if listed > 1 && of_app(template, "") == *template {
+            let problem =
+                format!("would hold the tokens of {listed} apps; allowed: a key with {PLACE}");
+            return refuse(template, problem);
+        }
+        let user = users.len();
+        users.push(format!("mirror[{index}].{field}'s"));
+        for app in apps {
+            let key = of_app(template, &app.appid);
+            if let Some(other) = used.get(&key).and_then(|other: &usize| users.get(*other)) {
+                let problem = format!("is {other} already; allowed: each key once");
+                return refuse(&key, problem);
             }
+            used.insert(key, user);
         }
     }
     Ok(())
+}
+
+/// All keys as they stand in the document: which mirror's, in which of its fields.
+fn templates(access: &Access) -> impl Iterator<Item = (usize, &'static str, &String)> {
+    access
+        .mirrors
+        .iter()
+        .enumerate()
+        .flat_map(|(index, mirror)| {
+            let end = mirror.expires_at_key.as_ref();
+            let end = end.map(|end| (index, "expires_at_key", end));
+            [(index, "key", &mirror.key)].into_iter().chain(end)
+        })
 }

@@ -214,13 +214,6 @@ impl Mesh {
         self.agree_with_redis(LONG).await;
     }
 
-    /// No business call was answered with an errcode, not even one that was sent again.
-    pub(crate) fn assert_nobody_noticed(&self) {
-        let report = self.fake.report();
-        let errcodes = &report.business_errcodes;
-        assert!(errcodes.is_empty(), "{errcodes:?}");
-    }
-
     /// Waits until all Envoys send the same token, and returns it.
     pub(crate) async fn agree(&self, within: Duration) -> String {
         let token = wait::within(within, || async {
@@ -273,6 +266,13 @@ impl Mesh {
     /// Waits until this many tokens were made.
     pub(crate) async fn wait_until_made(&self, count: usize) {
         until(LONG, "token calls", || self.made().len() >= count).await;
+    }
+
+    /// As [`Self::finish`]; and no business call was answered with an errcode, not even one that was sent again.
+    pub(crate) async fn finish_unnoticed(self) {
+        let errcodes = self.fake.report().business_errcodes;
+        assert!(errcodes.is_empty(), "{errcodes:?}");
+        self.finish().await;
     }
 
     /// Ends all Envoys; nothing secret was logged, and WeChat's rules were kept.

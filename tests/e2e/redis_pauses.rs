@@ -30,6 +30,13 @@ async fn start(setting: Setting) -> (Mesh, Passage) {
     (mesh, way)
 }
 
+/// The first one stops.
+fn stop_first(mesh: &mut Mesh) -> Envoy {
+    let first = mesh.envoys.remove(0);
+    first.pause();
+    first
+}
+
 /// Another Envoy takes over: it serves the old token until the lock ends, and then makes this one.
 async fn take_over(mesh: &mut Mesh, setting: Setting, made: usize) {
     let heir = alone(setting).join(mesh).await;
@@ -55,14 +62,12 @@ async fn an_envoy_that_stops_between_its_lock_and_its_call_makes_none_when_it_go
         let (mut mesh, way) = start(setting).await;
         way.set(Mode::KeepsAnswers("lock"));
         mesh.serve_until("the lock", |_| way.kept() == 1).await;
-        let first = mesh.envoys.remove(0);
-        first.pause();
+        let first = stop_first(&mut mesh);
         way.set(Mode::Open);
         take_over(&mut mesh, setting, 2).await;
         go_on(&mut mesh, first).await;
         assert_eq!(mesh.made_by(TokenApi::Classic), 2);
-        mesh.assert_nobody_noticed();
-        mesh.finish().await;
+        mesh.finish_unnoticed().await;
     })
     .await;
 }
@@ -74,15 +79,13 @@ async fn an_envoy_that_stops_during_its_call_does_not_overwrite_what_its_heir_ha
         mesh.fake.hold_token_calls();
         mesh.serve_until("the call", |mesh| mesh.fake.held() == 1)
             .await;
-        let first = mesh.envoys.remove(0);
-        first.pause();
+        let first = stop_first(&mut mesh);
         mesh.fake.release();
         mesh.wait_until_made(2).await;
         take_over(&mut mesh, setting, 3).await;
         go_on(&mut mesh, first).await;
         assert_eq!(mesh.made_by(TokenApi::Classic), 3);
-        mesh.assert_nobody_noticed();
-        mesh.finish().await;
+        mesh.finish_unnoticed().await;
     })
     .await;
 }
@@ -94,8 +97,7 @@ async fn an_envoy_that_stops_before_it_publishes_changes_nothing_when_redis_hear
         way.set(Mode::KeepsRequests("publish"));
         mesh.serve_until("the publication", |_| way.kept() == 1)
             .await;
-        let first = mesh.envoys.remove(0);
-        first.pause();
+        let first = stop_first(&mut mesh);
         assert_eq!(mesh.made().len(), 2);
         take_over(&mut mesh, setting, 3).await;
         let (token, version) = (mesh.stored(), mesh.version());
@@ -104,8 +106,7 @@ async fn an_envoy_that_stops_before_it_publishes_changes_nothing_when_redis_hear
         assert_eq!((mesh.stored(), mesh.version()), (token, version));
         go_on(&mut mesh, first).await;
         assert_eq!(mesh.made_by(TokenApi::Classic), 3);
-        mesh.assert_nobody_noticed();
-        mesh.finish().await;
+        mesh.finish_unnoticed().await;
     })
     .await;
 }
@@ -123,8 +124,7 @@ async fn when_the_envoy_that_has_the_lock_is_killed_another_one_calls_after_it()
         take_over(&mut mesh, setting, 2).await;
         mesh.recover().await;
         assert_eq!(mesh.made_by(TokenApi::Classic), 2);
-        mesh.assert_nobody_noticed();
-        mesh.finish().await;
+        mesh.finish_unnoticed().await;
     })
     .await;
 }
