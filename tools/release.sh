@@ -37,7 +37,7 @@ tools/check-reproducible.sh "$work/elsewhere"
 # In the copy, because cargo-cyclonedx writes beside each Cargo.toml.
 (
     cd "$work/elsewhere/source"
-    "$OLDPWD/.tools/cargo/bin/cargo-cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 --describe binaries \
+    "$OLDPWD/.tools/cargo/bin/cargo-cyclonedx" cyclonedx --quiet --format json --spec-version 1.5 \
         --target wasm32-wasip1 --override-filename bom
 )
 python3 tools/inventory.py sbom "$work/elsewhere/source/bom.json" "$OUT/wechat-token.cdx.json" "$OUT/wechat-token.wasm"

@@ -10,48 +10,80 @@ use support::wait::until;
 use super::stage::{stage_plan, Stage, Way};
 use super::words::Words;
 use crate::mesh::{LONG, PASSWORD};
-use crate::settings::versions_and_placements;
+use crate::settings::{versions_and_placements, Setting};
 use crate::world::APPID;
 
-/// The loggers that show a token, a secret or Redis's password at a level, over all versions and placements.
-const SHOWN: [(&str, &[&str]); 2] = [("debug", &["router"]), ("trace", &["router"])];
+/// The loggers that show a token, a secret or Redis's password at a level, over all versions and placements: in the plugin's Envoy,
+/// and in one behind it.
+const SHOWN: [(&str, &[&str], &[&str]); 2] = [
+    ("debug", &["router"], &["http", "router"]),
+    ("trace", &["router"], &["http", "router"]),
+];
+
+/// By level, what was found in the plugin's Envoy and in the one behind it.
+type Found = BTreeMap<&'static str, [BTreeMap<String, usize>; 2]>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn below_info_the_loggers_that_are_documented_show_tokens_and_no_others() {
+    let mut found = Found::new();
+    for setting in versions_and_placements() {
+        show(setting, &mut found).await;
+    }
     let document = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
-    for (level, loggers) in SHOWN {
-        let mut found = BTreeMap::new();
-        for setting in versions_and_placements() {
-            let mut plan = stage_plan(setting);
-            plan.settings = plan
-                .settings
-                .with_token_lifetime(Duration::from_secs(8))
-                .with_overlap(Duration::from_secs(4));
-            plan.document["apps"][0]["token_api"] = json!("classic");
-            plan.document["refresh"] = json!({"lead": "4s", "jitter": "1s"});
-            let stage = Stage::start(plan, &[]).await;
-            let envoy = &stage.world.envoy;
-            let path = "/cgi-bin/echo";
-            stage.call(Way::Straight, path, "before.", &[]).await;
-            let start = envoy.logs().len();
+    for (level, plugin, behind) in SHOWN {
+        let names = |place: usize| found[level][place].keys().cloned().collect::<Vec<_>>();
+        assert_eq!(
+            (&names(0)[..], &names(1)[..]),
+            (&owned(plugin)[..], &owned(behind)[..]),
+            "{level}: {found:?}"
+        );
+        let cell = |loggers: &[&str]| {
+            let loggers = loggers.iter().map(|logger| format!("`{logger}`"));
+            loggers.collect::<Vec<_>>().join(", ")
+        };
+        let row = format!("| {level} | {} | {} |", cell(plugin), cell(behind));
+        assert!(document.contains(&row), "docs/operations.md has no {row}");
+    }
+}
+
+fn owned(words: &[&str]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+/// Two calls and a token call at each level; adds what was shown.
+async fn show(setting: Setting, found: &mut Found) {
+    let mut plan = stage_plan(setting);
+    plan.settings = plan
+        .settings
+        .with_token_lifetime(Duration::from_secs(8))
+        .with_overlap(Duration::from_secs(4));
+    plan.document["apps"][0]["token_api"] = json!("classic");
+    plan.document["refresh"] = json!({"lead": "4s", "jitter": "1s"});
+    let stage = Stage::start(plan, &[]).await;
+    let envoys = [&stage.world.envoy, &stage.egress.envoy];
+    stage
+        .call(Way::Straight, "/cgi-bin/echo", "before.", &[])
+        .await;
+    for (level, _, _) in SHOWN {
+        let starts = envoys.map(|envoy| envoy.logs().len());
+        for envoy in envoys {
             envoy.admin_post(&format!("/logging?level={level}")).await;
-            let made = || stage.world.fake.report().app(APPID).tokens_made;
-            let before = made();
-            stage.call(Way::Straight, path, "during.", &[]).await;
+        }
+        let made = || stage.world.fake.report().app(APPID).tokens_made;
+        let before = made();
+        for word in ["during", "behind"] {
+            let word = format!("{word}-{level}.");
+            stage.call(Way::Straight, "/cgi-bin/echo", &word, &[]).await;
             until(LONG, "a token call", || made() > before).await;
-            stage.call(Way::Straight, path, "behind.", &[]).await;
-            let words = [stage.world.fake.leaks(), vec![PASSWORD.to_owned()]].concat();
-            let log = envoy.logs();
-            for (logger, lines) in by_logger(&log[start..], &Words::of(words)) {
-                eprintln!("{setting:?} {level}: {logger} {lines}");
-                *found.entry(logger).or_insert(0) += lines;
+        }
+        let words = [stage.world.fake.leaks(), vec![PASSWORD.to_owned()]].concat();
+        let words = Words::of(words);
+        let counts = found.entry(level).or_default();
+        for ((envoy, start), counts) in envoys.into_iter().zip(starts).zip(counts) {
+            for (logger, lines) in by_logger(&envoy.logs()[start..], &words) {
+                *counts.entry(logger).or_default() += lines;
             }
         }
-        let found: Vec<_> = found.into_keys().collect();
-        assert_eq!(found, loggers, "{level}");
-        let row = loggers.iter().map(|logger| format!("`{logger}`"));
-        let row = format!("| {level} | {} |", row.collect::<Vec<_>>().join(", "));
-        assert!(document.contains(&row), "docs/operations.md has no {row}");
     }
 }
 

@@ -49,7 +49,7 @@ pub(crate) struct Stage {
     pub(crate) world: World,
     pub(crate) redis: Redis,
     front: Hop,
-    egress: Hop,
+    pub(crate) egress: Hop,
     /// Of the plugin's Envoy, but for the one that logs paths as they are.
     sinks: [Sinks; 2],
     open: Sinks,
