@@ -3,6 +3,8 @@ package release
 import (
 	"bytes"
 	"context"
+	"io"
+	"log"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -85,7 +87,7 @@ func TestTheTarIsTheSameImageForReadersOfDockerSave(t *testing.T) {
 
 // The code that runs in Istio's agent for a WasmPlugin with an oci:// URL. Envoy Gateway's EnvoyExtensionPolicy has a copy of it.
 func TestIstioFetchesThePluginFromARegistry(t *testing.T) {
-	server := httptest.NewServer(registry.New())
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	address := strings.TrimPrefix(server.URL, "http://") + "/owner/envoy-wechat-token:1"
 	reference, err := name.ParseReference(address)
