@@ -71,10 +71,11 @@ def licences(source: Path, target: Path) -> None:
             parts.append((licence["id"], names, licence["text"].strip()))
     if found != wanted:
         raise SystemExit(f"inventory: no licence text for {sorted(wanted - found)}")
-    parts.append(("MIT", "wasi-libc, with musl", (ROOT / "tools/wasi-libc-license.txt").read_text(encoding="utf-8").strip()))
+    toolchain = (ROOT / "tools/toolchain-licenses.txt").read_text(encoding="utf-8").strip()
+    parts.append(("MIT", "Rust's standard library, and wasi-libc with musl", toolchain))
     head = (
         f"{PLUGIN} is under the Apache License 2.0 (LICENSE). In wechat-token.wasm are also the crates below, each under the terms that follow its name, and\n"
-        "parts of Rust's standard library (RUST-STANDARD-LIBRARY-LICENSES.html).\n"
+        "what Rust's compiler links in.\n"
     )
     texts = [f"{LINE}\n{names}: {id_}\n{LINE}\n\n{text}\n" for id_, names, text in sorted(parts)]
     target.write_text("\n".join([head, *texts]), encoding="utf-8")

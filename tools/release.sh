@@ -58,8 +58,7 @@ cp "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" "$OUT/RUST-S
 python3 tools/oci-image.py --version "$version" --revision "$revision" --created "$SOURCE_DATE_EPOCH" \
     --layout "$OUT/image" --tar "$OUT/wechat-token-image.tar" --name envoy-wechat-token \
     "plugin.wasm=$OUT/wechat-token.wasm" "licenses/LICENSE=LICENSE" \
-    "licenses/THIRD-PARTY-LICENSES.txt=$OUT/THIRD-PARTY-LICENSES.txt" \
-    "licenses/RUST-STANDARD-LIBRARY-LICENSES.html=$OUT/RUST-STANDARD-LIBRARY-LICENSES.html" >"$work/digest"
+    "licenses/THIRD-PARTY-LICENSES.txt=$OUT/THIRD-PARTY-LICENSES.txt" >"$work/digest"
 
 (cd "$OUT" && find . -maxdepth 1 -type f -printf '%P\0' | sort -z | xargs -0 sha256sum) >"$work/sums"
 cp "$work/sums" "$OUT/SHA256SUMS"

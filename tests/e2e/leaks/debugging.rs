@@ -25,9 +25,19 @@ type Found = BTreeMap<&'static str, [BTreeMap<String, usize>; 2]>;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn below_info_the_loggers_that_are_documented_show_tokens_and_no_others() {
+    let shows = versions_and_placements()
+        .into_iter()
+        .map(|setting| tokio::spawn(show(setting)));
     let mut found = Found::new();
-    for setting in versions_and_placements() {
-        show(setting, &mut found).await;
+    for show in shows.collect::<Vec<_>>() {
+        for (level, places) in show.await.unwrap() {
+            let all = found.entry(level).or_default();
+            for (all, counts) in all.iter_mut().zip(places) {
+                for (logger, lines) in counts {
+                    *all.entry(logger).or_default() += lines;
+                }
+            }
+        }
     }
     let document = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
     for (level, plugin, behind) in SHOWN {
@@ -50,8 +60,9 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
-/// Two calls and a token call at each level; adds what was shown.
-async fn show(setting: Setting, found: &mut Found) {
+/// Two calls and a token call at each level; returns what was shown.
+async fn show(setting: Setting) -> Found {
+    let mut found = Found::new();
     let mut plan = stage_plan(setting);
     plan.settings = plan
         .settings
@@ -78,13 +89,10 @@ async fn show(setting: Setting, found: &mut Found) {
         }
         let words = [stage.world.fake.leaks(), vec![PASSWORD.to_owned()]].concat();
         let words = Words::of(words);
-        let counts = found.entry(level).or_default();
-        for ((envoy, start), counts) in envoys.into_iter().zip(starts).zip(counts) {
-            for (logger, lines) in by_logger(&envoy.logs()[start..], &words) {
-                *counts.entry(logger).or_default() += lines;
-            }
-        }
+        let shown = |place: usize| by_logger(&envoys[place].logs()[starts[place]..], &words);
+        found.insert(level, [shown(0), shown(1)]);
     }
+    found
 }
 
 /// How many lines of a log show one of the words, by the logger that wrote them. A line that does not begin as Envoy's do goes on

@@ -17,7 +17,7 @@ const CALLERS: &str = "callers-";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_token_and_no_secret_is_in_any_log_span_or_page_whatever_happens() {
-    in_settings_at_once(2, |setting| async move {
+    in_settings_at_once(4, |setting| async move {
         let mut plan = stage_plan(setting);
         plan.settings = plan
             .settings

@@ -81,7 +81,7 @@ fn base64(part: &str, offset: usize, engine: &impl base64::Engine) -> String {
     bytes.extend_from_slice(part.as_bytes());
     let encoded = engine.encode(&bytes);
     let from = [0, 2, 3][offset];
-    let to = encoded.len() - usize::from(bytes.len() % 3 != 0);
+    let to = encoded.len() - usize::from(!bytes.len().is_multiple_of(3));
     encoded[from..to].to_owned()
 }
 
