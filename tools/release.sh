@@ -42,7 +42,7 @@ tools/check-reproducible.sh "$work/elsewhere"
 )
 python3 tools/inventory.py sbom "$work/elsewhere/source/bom.json" "$OUT/wechat-token.cdx.json" "$OUT/wechat-token.wasm"
 
-.tools/cargo/bin/cargo-about about generate --frozen --fail --format json --config tools/about.toml --output-file "$work/about.json"
+.tools/cargo/bin/cargo-about about generate --locked --fail --format json --config tools/about.toml --output-file "$work/about.json"
 python3 tools/inventory.py licences "$work/about.json" "$OUT/THIRD-PARTY-LICENSES.txt"
 cp LICENSE "$OUT/"
 cp "$(rustc --print sysroot)/share/doc/rust/COPYRIGHT-library.html" "$OUT/RUST-STANDARD-LIBRARY-LICENSES.html"
