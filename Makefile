@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 MINUTES ?= 10
 MATRIX ?= full
-.PHONY: help demo run build fake-wechat test scale lint matrix interop soak bench fuzz mutants compose-test clean
+.PHONY: help demo run build fake-wechat test scale lint matrix interop soak bench fuzz mutants compose-test release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -75,6 +75,10 @@ compose-test: ## the shipped compose file on a real container engine
 	@tools/build.sh
 	@tools/build-fake-wechat.sh
 	@tools/compose-test.sh
+
+release: ## dist/release/, all that a release publishes, built twice to see that it is the same (docs/release.md)
+	@tools/setup.sh release
+	@tools/release.sh
 
 clean: ## remove what was built; what was downloaded (.tools/) stays
 	@cargo clean --quiet

@@ -16,6 +16,8 @@ readonly ENVOY_ALL=(1.36.4 1.37.0 1.39.3 1.40.0)
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2
 readonly CARGO_MUTANTS=27.1.0
+readonly CARGO_CYCLONEDX=0.5.9
+readonly CARGO_ABOUT=0.9.1
 
 apt_updated=
 
@@ -106,12 +108,18 @@ need_cxx() {
     need_package c++ build-essential
 }
 
-# A tool of cargo's that is compiled: its name, its version.
+# A tool of cargo's that is compiled: its name, its version, more for `cargo install`. Without link-time optimization, which some ask for: it doubles the time.
 need_cargo_tool() {
     local name=$1 version=$2 target=.tools/cargo/bin/$1
-    [[ -x $target && $("$target" "${name#cargo-}" --version) == "$name $version" ]] && return
+    [[ -x $target && $("$target" "${name#cargo-}" --version) == *" $version" ]] && return
     say "compiling $name $version (once, some minutes)"
-    cargo install "$name" --quiet --locked --version "$version" --root .tools/cargo || die "$name could not be compiled: see above"
+    CARGO_PROFILE_RELEASE_LTO=off cargo install "$name" --quiet --locked --version "$version" --root .tools/cargo "${@:3}" ||
+        die "$name could not be compiled: see above"
+}
+
+# Tools and tests in Go: modules with their sums, tests/release.
+need_go() {
+    has go || die "go is missing: install Go 1.26 or newer"
 }
 
 need_build() {
@@ -169,6 +177,7 @@ want() {
             need_component rustfmt rustfmt
             need_component cargo-clippy clippy
             need_package shellcheck shellcheck
+            need_go
             need_cxx
             need_cargo_deny
             ;;
@@ -177,14 +186,20 @@ want() {
             need_cxx
             need_cargo_tool cargo-fuzz "$CARGO_FUZZ"
             ;;
+        release)
+            need_build
+            need_go
+            need_cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
+            need_cargo_tool cargo-about "$CARGO_ABOUT" --features cli
+            ;;
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix interop soak bench lint fuzz mutants redis h2load envoy=VERSION" ;;
+        *) die "unknown item '$1': one of build demo run test matrix interop soak bench lint fuzz mutants release redis h2load envoy=VERSION" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop soak bench lint fuzz mutants redis h2load envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop soak bench lint fuzz mutants release redis h2load envoy=VERSION"
 for item in "$@"; do
     want "$item"
 done
