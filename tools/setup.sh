@@ -114,6 +114,16 @@ need_cargo_tool() {
     cargo install "$name" --quiet --locked --version "$version" --root .tools/cargo || die "$name could not be compiled: see above"
 }
 
+# PHP, with the extension that its libraries call curl by.
+need_php() {
+    need_package php php-cli
+    php -m | grep -qx curl && return
+    [[ $EUID -eq 0 ]] || die "PHP has no curl: run 'sudo apt-get install php-curl'"
+    say "apt-get install php-curl"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends php-curl >/dev/null ||
+        die "apt-get could not install php-curl: see above"
+}
+
 need_build() {
     need_rust
     need_python
@@ -132,11 +142,13 @@ want() {
             need_build
             need_envoy "${ENVOY_TEST[@]}"
             need_package redis-server redis-server
+            need_package openssl openssl
             ;;
         matrix)
             need_build
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
+            need_package openssl openssl
             ;;
         interop)
             need_build
@@ -145,6 +157,11 @@ want() {
             need_package java openjdk-17-jdk-headless
             need_package mvn maven
             need_package npm npm
+            need_package openssl openssl
+            need_package unshare util-linux
+            need_package ip iproute2
+            need_package curl curl
+            need_php
             tests/interop/neighbours/setup.sh
             ;;
         soak)
