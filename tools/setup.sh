@@ -117,7 +117,7 @@ need_cargo_tool() {
 # PHP, with the extension that its libraries call curl by.
 need_php() {
     need_package php php-cli
-    php -m | grep -qx curl && return
+    php -m | grep -x curl >/dev/null && return
     [[ $EUID -eq 0 ]] || die "PHP has no curl: run 'sudo apt-get install php-curl'"
     say "apt-get install php-curl"
     DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends php-curl >/dev/null ||

@@ -4,6 +4,8 @@
 //! All of it runs in a network namespace of its own: port 443 of the shipped listener is free there, and a hosts file that only this
 //! namespace sees leads WeChat's name to it.
 
+mod trust;
+
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use support::wechat::{FakeWeChat, Outcome, Settings};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use self::trust::{bundle, LIBRARIES, OTHERS, PHP, UNSET, URL};
 use crate::cases::{Case, CASES};
 use crate::neighbour::{Mode, Neighbour, Places};
 use crate::phases::{self, search};
@@ -29,76 +32,13 @@ const FOLDER: &str = "envoy/transparent-https";
 const PLACE: &str = "/etc/envoy/wechat-https";
 /// Set for the process that runs inside of the namespace.
 const INSIDE: &str = "INTEROP_INSIDE";
-/// What a machine may have set of what is to be tested here, and proxies, which lead round the namespace.
-const UNSET: [&str; 13] = [
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "REQUESTS_CA_BUNDLE",
-    "CURL_CA_BUNDLE",
-    "NODE_EXTRA_CA_CERTS",
-    "JAVA_TOOL_OPTIONS",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "NODE_OPTIONS",
-];
-/// Longer than the shortest life of a token by far: a call that fails must not be lost among many.
+/// For what takes no time of its own, on a machine with many processes.
 const SOON: Duration = Duration::from_secs(60);
 const STEP: Duration = Duration::from_millis(100);
 
-/// The libraries, and by what each trusts the CA: the name of a variable, and its value for the folder of the services' files.
-const LIBRARIES: [(&str, &str, fn(&Path) -> String); 4] = [
-    ("wxjava-redis", "JAVA_TOOL_OPTIONS", java),
-    ("silenceper", "SSL_CERT_FILE", bundle),
-    ("wechatpy", "REQUESTS_CA_BUNDLE", bundle),
-    ("easywechat", "NODE_EXTRA_CA_CERTS", ca),
-];
-
-/// The settings of what is no library: program, arguments, variable.
-const OTHERS: [(&str, &[&str], &str); 3] = [
-    ("curl", &["-sS", URL], "CURL_CA_BUNDLE"),
-    ("curl", &["-sS", URL], "SSL_CERT_FILE"),
-    (
-        "python3",
-        &[
-            "-c",
-            "import sys, urllib.request as r; print(r.urlopen(sys.argv[1]).read().decode())",
-            URL,
-        ],
-        "SSL_CERT_FILE",
-    ),
-];
-const PHP: [(&str, &str); 2] = [
-    ("openssl.cafile", "echo file_get_contents($argv[1]);"),
-    (
-        "curl.cainfo",
-        "$c = curl_init($argv[1]); if (!curl_exec($c)) exit(1);",
-    ),
-];
-const URL: &str = "https://api.weixin.qq.com/cgi-bin/getcallbackip";
-
-fn bundle(folder: &Path) -> String {
-    folder.join("bundle.pem").display().to_string()
-}
-
-fn ca(folder: &Path) -> String {
-    folder.join("ca.pem").display().to_string()
-}
-
-fn java(folder: &Path) -> String {
-    let store = folder.join("truststore.p12");
-    format!(
-        "-Djavax.net.ssl.trustStore={} -Djavax.net.ssl.trustStorePassword=changeit",
-        store.display()
-    )
-}
-
 /// Runs it, in a namespace of its own.
 pub(crate) async fn run(rotations: u64) -> Result<()> {
-    if std::env::var_os(INSIDE).is_some() {
+    if is_inside() {
         return inside(rotations).await;
     }
     let mut command = Command::new("unshare");
@@ -120,6 +60,11 @@ pub(crate) async fn run(rotations: u64) -> Result<()> {
         "over https: {status}; where a namespace cannot be made, run this as root"
     );
     Ok(())
+}
+
+/// Whether this process is the one in the namespace.
+pub(crate) fn is_inside() -> bool {
+    std::env::var_os(INSIDE).is_some()
 }
 
 struct World {
@@ -178,7 +123,9 @@ impl World {
         let fake = FakeWeChat::start(settings).await;
         certify(made.path())?;
         let envoy = Envoy::builder("1.40.0")
-            .config(config(&fake, made.path())?)
+            .config(config(&fake))
+            .arg("--config-yaml")
+            .arg(&listener(made.path())?)
             .concurrency(1)
             .env("WECHAT_SECRET", SECRET)
             .start()
@@ -194,19 +141,22 @@ impl World {
 
     /// Without its setting no service calls anything.
     async fn without_trust(&self) -> Result<()> {
+        let mut services = Vec::new();
         for (case, _) in self.services()? {
             let places = self.places(None, Duration::ZERO);
-            let service = Neighbour::start(case, APPID, Mode::Reader, None, &places)?;
+            services.push(Neighbour::start(case, APPID, Mode::Reader, None, &places)?);
+        }
+        for service in services {
+            let title = service.title();
             let attempt = || std::future::ready((service.count("summary", &[]) == 1).then_some(()));
             let ended = within_at(STEP, SOON, attempt).await;
-            ended.with_context(|| format!("{}: no end without the CA", service.title()))?;
+            ended.with_context(|| format!("{title}: no end without the CA"))?;
             let (good, failed) = (service.good("beside"), service.failed());
             ensure!(
                 good == 0 && failed > 0,
-                "{}: {good} calls without the CA",
-                service.title()
+                "{title}: {good} calls without the CA"
             );
-            search(&self.fake, &service.title(), &service.stop().await?)?;
+            search(&self.fake, &title, &service.stop().await?)?;
         }
         let calls = self.fake.report().business_calls;
         ensure!(calls == 0, "WeChat got {calls} calls");
@@ -358,23 +308,29 @@ impl World {
     }
 }
 
-/// The demo's Envoy with the shipped listener.
-fn config(fake: &FakeWeChat, made: &Path) -> Result<Config> {
-    let certificate = made.join("envoy");
-    let folder = certificate.to_str().context("a path in UTF-8")?;
-    let sds = std::fs::read_to_string(workspace().join(FOLDER).join("sds.yaml"))?;
-    std::fs::write(certificate.join("sds.yaml"), sds.replace(PLACE, folder))?;
-    let listener = std::fs::read_to_string(workspace().join(FOLDER).join("listener.yaml"))?;
+/// The demo's Envoy.
+fn config(fake: &FakeWeChat) -> Config {
     let mut config = Config::load("envoy/envoy.demo.yaml");
     config
         .free_ports()
-        .wasm_file(&workspace().join("dist/wechat-token.wasm"))
-        .add(&Config::parse(&listener.replace(PLACE, folder)));
+        .wasm_file(&workspace().join("dist/wechat-token.wasm"));
     for cluster in ["wechat_api", "wechat_token"] {
         config.cluster_to(cluster, fake.address(), true);
     }
     config.each_plugin(|_, document| document["caller_token"] = json!("replace"));
-    Ok(config)
+    config
+}
+
+/// The shipped listener for the certificate there.
+fn listener(made: &Path) -> Result<String> {
+    let certificate = made.join("envoy");
+    let folder = certificate.to_str().context("a path in UTF-8")?;
+    let shipped = |file: &str| {
+        let text = std::fs::read_to_string(workspace().join(FOLDER).join(file));
+        text.map(|text| text.replace(PLACE, folder))
+    };
+    std::fs::write(certificate.join("sds.yaml"), shipped("sds.yaml")?)?;
+    Ok(shipped("listener.yaml")?)
 }
 
 fn certify(folder: &Path) -> Result<()> {
