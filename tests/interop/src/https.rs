@@ -19,7 +19,7 @@ use support::wechat::{FakeWeChat, Outcome, Settings};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use self::trust::{bundle, LIBRARIES, OTHERS, PHP, UNSET, URL};
+use self::trust::{bundle, Variable, LIBRARIES, OTHERS, PHP, UNSET, URL};
 use crate::cases::{Case, CASES};
 use crate::neighbour::{Mode, Neighbour, Places};
 use crate::phases::{self, search};
@@ -80,8 +80,8 @@ async fn inside(rotations: u64) -> Result<()> {
     world.without_trust().await?;
     world.others().await?;
     let mut services = Vec::new();
-    for (case, environment) in world.services()? {
-        let places = world.places(environment, Duration::from_secs(600));
+    for (case, trust) in world.services()? {
+        let places = world.places(Some(trust), Duration::from_secs(600));
         services.push(Neighbour::start(case, APPID, Mode::Reader, None, &places)?);
     }
     for service in &mut services {
@@ -254,17 +254,17 @@ impl World {
     }
 
     /// The libraries with what each needs to trust the CA.
-    fn services(&self) -> Result<Vec<(Case, Option<(&'static str, String)>)>> {
+    fn services(&self) -> Result<Vec<(Case, Variable)>> {
         let mut services = Vec::new();
         for (title, variable, value) in LIBRARIES {
             let case = CASES.into_iter().find(|case| case.title == title);
             let case = case.with_context(|| format!("no library {title}"))?;
-            services.push((case, Some((variable, value(&self.trust())))));
+            services.push((case, (variable, value(&self.trust()))));
         }
         Ok(services)
     }
 
-    fn places(&self, trust: Option<(&'static str, String)>, run: Duration) -> Places {
+    fn places(&self, trust: Option<Variable>, run: Duration) -> Places {
         // The libraries' clocks and deadlines are WeChat's: what they are told is a life of two hours.
         let scale = ("NEIGHBOUR_LIFE_SCALE", "1".to_owned());
         Places {

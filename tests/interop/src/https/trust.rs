@@ -2,6 +2,9 @@
 
 use std::path::Path;
 
+/// A variable of the environment.
+pub(super) type Variable = (&'static str, String);
+
 /// What a machine may have set of what is to be tested here, and proxies, which lead round the namespace.
 pub(super) const UNSET: [&str; 13] = [
     "SSL_CERT_FILE",
@@ -18,8 +21,11 @@ pub(super) const UNSET: [&str; 13] = [
     "all_proxy",
     "NODE_OPTIONS",
 ];
-/// The libraries, and by what each trusts the CA: the name of a variable, and its value for the folder of the services' files.
-pub(super) const LIBRARIES: [(&str, &str, fn(&Path) -> String); 4] = [
+/// A variable's value, for the folder of the services' files.
+type Value = fn(&Path) -> String;
+
+/// The libraries, and by what each trusts the CA: the name of a variable, and its value.
+pub(super) const LIBRARIES: [(&str, &str, Value); 4] = [
     ("wxjava-redis", "JAVA_TOOL_OPTIONS", java),
     ("silenceper", "SSL_CERT_FILE", bundle),
     ("wechatpy", "REQUESTS_CA_BUNDLE", bundle),
