@@ -1,5 +1,7 @@
 //! Bodies whose length is not told: in chunks over HTTP/1.1, and over HTTP/2 without Content-Length. WeChat refuses them; the
 //! shipped route collects them first. Those whose length is told stream past, see also `large.rs`.
+//!
+//! A stream belongs to one worker, so nothing here can depend on their number.
 
 use std::convert::Infallible;
 
@@ -15,7 +17,7 @@ use support::client::Answer;
 use support::wechat::{crc32, Call};
 use tokio::net::TcpStream;
 
-use crate::settings::{in_each_setting, versions_and_placements, Placement, Setting};
+use crate::settings::{versions_and_placements, Placement, Setting};
 use crate::waiting::body;
 use crate::world::{plan, World, APPID, HOST, MARK, SOON};
 
@@ -110,7 +112,7 @@ fn assert_whole(world: &World, call: Option<Call>, sent: &[u8], what: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_without_length_gets_one_for_without_it_wechat_refuses_the_call() {
-    in_each_setting(|setting| async move {
+    for setting in versions_and_placements() {
         for has_buffer in [false, true] {
             let mut plan = plan(setting);
             if !has_buffer {
@@ -143,8 +145,7 @@ async fn a_body_without_length_gets_one_for_without_it_wechat_refuses_the_call()
             }
             world.finish().await;
         }
-    })
-    .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +170,7 @@ async fn above_the_limit_the_caller_gets_a_413_and_wechat_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_without_length_that_waits_for_a_token_arrives_whole() {
-    in_each_setting(|setting| async move {
+    for setting in versions_and_placements() {
         let world = plan(setting).start_cold().await;
         let waits = |size| {
             let world = &world;
@@ -186,14 +187,13 @@ async fn a_body_without_length_that_waits_for_a_token_arrives_whole() {
             world.fake.release();
         });
         world.finish().await;
-    })
-    .await;
+    }
 }
 
 /// A body that ends after its request was let go.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_not_there_yet_when_the_token_comes_arrives_whole() {
-    in_each_setting(|setting| async move {
+    for setting in versions_and_placements() {
         let world = plan(setting).start_cold().await;
         let mark = world.next_mark();
         let mut raw = begin(&world, &mark).await;
@@ -216,8 +216,7 @@ async fn a_body_that_is_not_there_yet_when_the_token_comes_arrives_whole() {
         assert_eq!(answer.errcode(), Some(0), "{}", answer.text());
         assert_whole(&world, world.marked(&mark), b"first, second", "late");
         world.finish().await;
-    })
-    .await;
+    }
 }
 
 /// The largest body without length that is sent again. For an older Envoy's limit such a one counts twice: where it was collected, and
@@ -231,9 +230,9 @@ fn resendable(setting: Setting) -> usize {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_without_length_is_sent_again_after_a_rejection() {
-    in_each_setting(|setting| async move {
+    for setting in versions_and_placements() {
         if setting.placement == Placement::Downstream {
-            return;
+            continue;
         }
         let mut plan = plan(setting);
         plan.document["wait"] = json!({"timeout": "25s"});
@@ -249,13 +248,12 @@ async fn a_body_without_length_is_sent_again_after_a_rejection() {
             .wait_until_counted("wechat_token_resent_total", 1)
             .await;
         world.finish().await;
-    })
-    .await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_with_its_length_goes_on_before_its_end_has_come() {
-    in_each_setting(|setting| async move {
+    for setting in versions_and_placements() {
         let world = plan(setting).start().await;
         world.ready().await;
         let mark = world.next_mark();
@@ -270,6 +268,5 @@ async fn a_body_with_its_length_goes_on_before_its_end_has_come() {
         assert_eq!(answer.errcode(), Some(0), "{}", answer.text());
         assert_whole(&world, world.marked(&mark), b"halfhalf", "streamed");
         world.finish().await;
-    })
-    .await;
+    }
 }
