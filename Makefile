@@ -43,7 +43,7 @@ matrix: ## the end-to-end tests on every Envoy version, concurrency and placemen
 	@tools/build-variants.sh
 	@E2E_MATRIX=$(MATRIX) tools/test.sh --test e2e
 
-interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) beside the mesh, on one Redis
+interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) beside the mesh, on one Redis, and through it over https
 	@tools/setup.sh interop
 	@tools/build.sh
 	@cargo run --quiet --release -p interop

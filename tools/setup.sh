@@ -122,6 +122,16 @@ need_go() {
     has go || die "go is missing: install Go 1.26 or newer"
 }
 
+# PHP, with the extension that its libraries call curl by.
+need_php() {
+    need_package php php-cli
+    php -m | grep -x curl >/dev/null && return
+    [[ $EUID -eq 0 ]] || die "PHP has no curl: run 'sudo apt-get install php-curl'"
+    say "apt-get install php-curl"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends php-curl >/dev/null ||
+        die "apt-get could not install php-curl: see above"
+}
+
 need_build() {
     need_rust
     need_python
@@ -141,14 +151,14 @@ want() {
             need_envoy "${ENVOY_TEST[@]}"
             need_package redis-server redis-server
             need_package chromium chromium
-            need_package promtool prometheus
+            need_package openssl openssl
             ;;
         matrix)
             need_build
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
             need_package chromium chromium
-            need_package promtool prometheus
+            need_package openssl openssl
             ;;
         interop)
             need_build
@@ -157,6 +167,11 @@ want() {
             need_package java openjdk-17-jdk-headless
             need_package mvn maven
             need_package npm npm
+            need_package openssl openssl
+            need_package unshare util-linux
+            need_package ip iproute2
+            need_package curl curl
+            need_php
             tests/interop/neighbours/setup.sh
             ;;
         soak)
