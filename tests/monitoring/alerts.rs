@@ -131,12 +131,18 @@ fn a_rule_that_is_wrong_is_noticed() {
         std::fs::read_to_string(workspace().join("envoy/monitoring/rules.test.yaml")).unwrap();
     for (right, wrong) in [
         (" unless wechat_token_refreshes_total offset 5m", ""),
-        ("wechat_token_breaker_open == 1", "wechat_token_breaker_open == 2"),
+        (
+            "wechat_token_breaker_open == 1",
+            "wechat_token_breaker_open == 2",
+        ),
         ("[2m])) == 0", "[2m])) == 1"),
         (" > 0.01\n", " > 0.1\n"),
         ("0.1 * max_over_time(wechat_token_budget_left[1d])", "100"),
         ("offset 15m\n", "offset 5m\n"),
-        (r#"{reason!~"unknown_app|app_conflict|app_missing"}[2m]"#, "[2m]"),
+        (
+            r#"{reason!~"unknown_app|app_conflict|app_missing"}[2m]"#,
+            "[2m]",
+        ),
         (r#"up{job="wechat-token"} == 0"#, "up == 0"),
         ("[5m])) > 0.1", "[5m])) > 0"),
     ] {

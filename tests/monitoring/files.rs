@@ -11,7 +11,8 @@ use crate::dashboard;
 const FOLDER: &str = "envoy/monitoring";
 
 fn read(file: &str) -> String {
-    std::fs::read_to_string(workspace().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+    std::fs::read_to_string(workspace().join(file))
+        .unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
 fn yaml(file: &str) -> Value {
@@ -68,7 +69,9 @@ fn grafana_is_given_the_dashboard_and_a_source_for_it() {
         found.collect::<Vec<_>>()
     };
     let providers = yaml(&format!("{FOLDER}/grafana/dashboards.yaml"));
-    let folder = providers["providers"][0]["options"]["path"].as_str().unwrap();
+    let folder = providers["providers"][0]["options"]["path"]
+        .as_str()
+        .unwrap();
     assert_eq!(into(folder), ["./monitoring/dashboard.json"]);
     assert_eq!(
         into("/etc/grafana/provisioning/dashboards/"),
@@ -78,7 +81,10 @@ fn grafana_is_given_the_dashboard_and_a_source_for_it() {
         into("/etc/grafana/provisioning/datasources/"),
         ["./monitoring/grafana/datasource.yaml"]
     );
-    for file in [&providers, &yaml(&format!("{FOLDER}/grafana/datasource.yaml"))] {
+    for file in [
+        &providers,
+        &yaml(&format!("{FOLDER}/grafana/datasource.yaml")),
+    ] {
         assert_eq!(file["apiVersion"], 1);
     }
     let source = &yaml(&format!("{FOLDER}/grafana/datasource.yaml"))["datasources"][0];
@@ -100,17 +106,27 @@ fn prometheus_is_given_its_files_and_asks_the_envoys_of_the_compose_files() {
     let job = &config["scrape_configs"][0];
     // Two rules name the job.
     let name = job["job_name"].as_str().unwrap();
-    assert_eq!(read(alerts::FILE).matches(&format!("up{{job=\"{name}\"}}")).count(), 2);
+    assert_eq!(
+        read(alerts::FILE)
+            .matches(&format!("up{{job=\"{name}\"}}"))
+            .count(),
+        2
+    );
     for (compose, targets, envoys) in [
         ("docker-compose.yaml", "targets.yaml", &["envoy"][..]),
-        ("docker-compose.redis.yaml", "targets.redis.yaml", &["envoy", "second-envoy"]),
+        (
+            "docker-compose.redis.yaml",
+            "targets.redis.yaml",
+            &["envoy", "second-envoy"],
+        ),
     ] {
         let compose = yaml(&format!("envoy/{compose}"));
         let mounts = texts(&compose["services"]["prometheus"]["volumes"]);
         let mounted = |from: &str, to: &str| {
             let mount = format!("./monitoring/{from}:/etc/prometheus/{to}:ro");
             // The compose file with Redis takes the others from the one without.
-            mounts.contains(&mount) || from != targets && !compose["services"]["prometheus"]["extends"].is_null()
+            mounts.contains(&mount)
+                || from != targets && !compose["services"]["prometheus"]["extends"].is_null()
         };
         assert!(mounted("prometheus.yaml", "prometheus.yaml"), "{mounts:?}");
         for file in texts(&config["rule_files"]) {
