@@ -158,8 +158,9 @@ impl Scene {
             }
         });
         let targets = targets(&[main.metrics, lease.metrics, lost.metrics]);
-        let prometheus = Prometheus::start(&prometheus_files(&targets)).await;
         let (main, lease, lost) = tokio::join!(main.start(), lease.start(), lost.start());
+        // When it begins all Envoys are there: none is down.
+        let prometheus = Prometheus::start(&prometheus_files(&targets)).await;
         let mut scene = Scene {
             redis: Some(redis),
             fake,
