@@ -259,7 +259,7 @@ LEASE = [
     ),
     graph(
         "Heartbeat",
-        "About two a second from whoever keeps tokens. None: nobody does, and the other gauges stand still.",
+        "One in about 750 ms from whoever keeps tokens. None: nobody does, and the other gauges stand still.",
         "cps",
         (rate("heartbeats_total", EACH, "instance, holder"), "{{holder}} at {{instance}}"),
     ),
