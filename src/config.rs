@@ -1,4 +1,4 @@
-//! The configuration that both roles take: one document, JSON or a serialized `google.protobuf.Struct`, parsed strictly
+//! The configuration that all roles take: one document, JSON or a serialized `google.protobuf.Struct`, parsed strictly
 //! into types that have no invalid value.
 //!
 //! `Config::parse` reads the document (unknown fields are errors), resolves secrets through the environment that is
@@ -38,6 +38,8 @@ pub enum Role {
     Refresher,
     /// Injects tokens: an app may be without a secret, and then another must refresh it.
     Injector,
+    /// Shows the status: whatever secrets there are, it has none of them.
+    Status,
 }
 
 /// Everything the plugin needs to know, checked.

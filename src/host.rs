@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use self::headers::HeaderMap;
+use crate::metrics::Kind;
 use crate::time::{Millis, UnixMillis};
 
 #[cfg(target_arch = "wasm32")]
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod refresher;
 pub mod root;
 pub mod slot;
+pub mod status;
 pub mod stream;
 #[cfg(feature = "trap")]
 pub mod trap;
@@ -78,15 +80,6 @@ pub enum Headers {
     Response,
     /// Of the answer to a callout; inside its callback only.
     Callout,
-}
-
-/// Kinds of metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MetricKind {
-    /// Only rises.
-    Counter,
-    /// Is set.
-    Gauge,
 }
 
 /// A call to another cluster.
@@ -161,9 +154,9 @@ pub trait Host {
     fn callout_body(&self, max: usize) -> Vec<u8>;
 
     /// Defines a metric, or finds it.
-    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, HostError>;
+    fn define_metric(&self, kind: Kind, name: &str) -> Result<u32, HostError>;
     /// Adds to a counter.
     fn add_metric(&self, metric: u32, by: u64);
-    /// Sets a gauge.
-    fn set_metric(&self, metric: u32, value: u64);
+    /// Sets a gauge, or gives a value to a histogram.
+    fn record_metric(&self, metric: u32, value: u64);
 }

@@ -10,6 +10,8 @@ use crate::token::Generation;
 pub struct Waiter {
     /// Index of the app whose token it needs.
     pub app: usize,
+    /// Since when it waits.
+    pub since: Millis,
     /// When it has waited long enough.
     pub deadline: Millis,
     /// A resent request needs a token newer than this one, which was rejected.
@@ -103,6 +105,7 @@ mod tests {
     fn waiter(app: usize, deadline: u64) -> Waiter {
         Waiter {
             app,
+            since: Millis(0),
             deadline: Millis(deadline),
             newer_than: Generation(0),
         }

@@ -1,7 +1,13 @@
-//! What the documents promise about tests: each one that `docs/faults.md` names is there.
+//! What the documents promise: each test that `docs/faults.md` names is there, and the tables of metrics are those of the
+//! code.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
 #![allow(clippy::unwrap_used)]
+
+#[path = "documents/marked.rs"]
+mod marked;
+#[path = "documents/metrics.rs"]
+mod metrics;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -84,6 +84,8 @@ mod rotation;
 mod scale;
 #[path = "e2e/settings.rs"]
 mod settings;
+#[path = "e2e/status.rs"]
+mod status;
 #[path = "e2e/tls.rs"]
 mod tls;
 #[path = "e2e/traps.rs"]

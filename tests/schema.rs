@@ -6,6 +6,8 @@
 
 #[path = "config/good_documents.rs"]
 mod good_documents;
+#[path = "documents/marked.rs"]
+mod marked;
 #[path = "schema/table.rs"]
 mod table;
 #[path = "config/wrong_documents.rs"]
@@ -119,7 +121,7 @@ fn the_readme_has_the_table_of_the_schema() {
     let path = in_project("README.md");
     let readme = fs::read_to_string(&path).expect("README.md");
     let (before, there, after) =
-        table::find(&readme).expect("README.md has the table's two markers");
+        marked::find(&readme, "config-table").expect("README.md has the table's two markers");
     if updating() {
         fs::write(&path, format!("{before}\n{generated}{after}"))
             .expect("README.md can be written");
@@ -135,7 +137,8 @@ fn the_readme_has_the_table_of_the_schema() {
 fn the_chinese_readme_has_the_same_fields_and_defaults() {
     let generated = table::markdown(&schema::json_schema());
     let readme = fs::read_to_string(in_project("README.zh-CN.md")).expect("README.zh-CN.md");
-    let (_, there, _) = table::find(&readme).expect("README.zh-CN.md has the table's two markers");
+    let (_, there, _) =
+        marked::find(&readme, "config-table").expect("README.zh-CN.md has the table's two markers");
     assert_eq!(
         table::fields_and_defaults(there),
         table::fields_and_defaults(&generated)

@@ -172,11 +172,15 @@ want() {
             need_build
             need_envoy "${ENVOY_TEST[@]}"
             need_package redis-server redis-server
+            need_package chromium chromium
+            need_package promtool prometheus
             ;;
         matrix)
             need_build
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
+            need_package chromium chromium
+            need_package promtool prometheus
             ;;
         interop)
             need_build

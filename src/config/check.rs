@@ -36,7 +36,7 @@ pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config,
     let listed = raw.apps.into_vec();
     let redis = raw
         .redis
-        .map(|raw| redis(raw, env).map_err(|error| error.in_field("redis")))
+        .map(|raw| redis(raw, env, role).map_err(|error| error.in_field("redis")))
         .transpose()?;
     let apps = Apps::read(&listed, raw.on_bad_app, |app| {
         check_app(app, &defaults, redis.is_some(), env, role)
@@ -155,6 +155,7 @@ fn check_app(
         return Err(ConfigError::new("token_api", problem.to_owned()));
     }
     let secrets = match raw.secret {
+        _ if role == Role::Status => Vec::new(),
         Some(secret) => secrets(&secret, env).map_err(|error| error.in_field("secret"))?,
         None if role == Role::Injector => Vec::new(),
         None => {

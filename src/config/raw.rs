@@ -14,7 +14,7 @@ use super::redis::RawRedis;
 use super::rules::{AppSecret, Appid, Authority, Cluster, EnvName, ExactPath, Host, Name};
 use super::{CallerToken, TokenApi};
 
-/// The configuration of envoy-wechat-token, the same for both roles.
+/// The configuration of envoy-wechat-token, the same for all roles.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]

@@ -11,7 +11,7 @@ use super::node::Later;
 use super::raw::RawSecret;
 use super::rules::{Cluster, KeyPrefix, MirrorKey, RedisWord};
 use super::secrets::{one_secret, Env};
-use super::{ConfigError, Redis, WhenDown};
+use super::{ConfigError, Redis, Role, WhenDown};
 use crate::store::mirror::Format;
 use crate::store::wire::{Access, Login};
 
@@ -74,7 +74,10 @@ pub(crate) struct RawMirror {
 }
 
 /// Checks the block; the keys for neighbours wait for [`mirrors`].
-pub(super) fn redis(raw: RawRedis, env: Env<'_>) -> Result<Redis, ConfigError> {
+pub(super) fn redis(mut raw: RawRedis, env: Env<'_>, role: Role) -> Result<Redis, ConfigError> {
+    if role == Role::Status {
+        (raw.username, raw.password) = (None, None);
+    }
     let word = |raw: Option<Later<RawSecret<RedisWord>>>, field| {
         raw.map(|raw| one_secret(&raw, env).map_err(|error| error.in_field(field)))
             .transpose()

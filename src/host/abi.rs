@@ -10,7 +10,8 @@ pub mod callbacks;
 use std::time::Duration;
 
 use crate::host::headers::HeaderMap;
-use crate::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
+use crate::host::{Callout, Cas, Headers, Host, HostError};
+use crate::metrics::Kind;
 use crate::time::{millis, Millis, UnixMillis};
 
 const RESPONSE_BODY: u32 = 1;
@@ -279,7 +280,7 @@ impl Host for Envoy {
         Envoy::buffer(CALLOUT_BODY, max)
     }
 
-    fn define_metric(&self, kind: MetricKind, name: &str) -> Result<u32, HostError> {
+    fn define_metric(&self, kind: Kind, name: &str) -> Result<u32, HostError> {
         let mut id = 0;
         checked(unsafe { proxy_define_metric(kind as u32, name.as_ptr(), name.len(), &mut id) })?;
         Ok(id)
@@ -289,7 +290,7 @@ impl Host for Envoy {
         unsafe { proxy_increment_metric(metric, i64::try_from(by).unwrap_or(i64::MAX)) };
     }
 
-    fn set_metric(&self, metric: u32, value: u64) {
+    fn record_metric(&self, metric: u32, value: u64) {
         unsafe { proxy_record_metric(metric, value) };
     }
 }

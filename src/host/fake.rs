@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::host::headers::HeaderMap;
-use crate::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
+use crate::host::{Callout, Cas, Headers, Host, HostError};
+use crate::metrics::Kind;
 use crate::time::{Millis, UnixMillis};
 
 /// What the host holds; tests look into it and change it between callbacks.
@@ -205,11 +206,11 @@ impl Host for FakeHost {
         self.0.borrow().reply.clone().into_bytes()
     }
 
-    fn define_metric(&self, _: MetricKind, _: &str) -> Result<u32, HostError> {
+    fn define_metric(&self, _: Kind, _: &str) -> Result<u32, HostError> {
         Ok(1)
     }
 
     fn add_metric(&self, _: u32, _: u64) {}
 
-    fn set_metric(&self, _: u32, _: u64) {}
+    fn record_metric(&self, _: u32, _: u64) {}
 }

@@ -122,8 +122,14 @@ impl Injector {
 
     /// The request is over, or its caller hung up; `None` if the stream did not begin here.
     pub fn handle_end(&mut self, stream: u32) -> Option<()> {
-        if self.streams.remove(&stream)? == Stream::Parked {
-            self.waiters.leave(stream);
+        match self.streams.remove(&stream)? {
+            Stream::Parked => {
+                self.waiters.leave(stream);
+            }
+            Stream::Injected(carried) | Stream::Held { carried, .. } => {
+                self.count_resent(&carried, Count::ResentNoAnswer);
+            }
+            Stream::LetGo { .. } | Stream::Idle => {}
         }
         Some(())
     }
@@ -213,6 +219,7 @@ impl Injector {
         }
         let waiter = Waiter {
             app,
+            since: now,
             deadline: now.after(self.config.wait.timeout),
             newer_than,
         };
@@ -259,9 +266,6 @@ impl Injector {
         }
         self.streams.insert(stream, Stream::Injected(carried));
         self.counts.add(app, Count::Injected);
-        if is_resend {
-            self.counts.add(app, Count::Resent);
-        }
         Flow::Continue
     }
 

@@ -1,79 +1,90 @@
-//! Counts and gauges: kept in the virtual machine, handed to Envoy on the tick, never while a request is served.
-//!
-//! The ABI knows no labels, so a label is part of the name as `.label=value`; `stats_tags` in the bootstrap turn it
-//! into a label (`envoy/envoy.yaml`).
+//! What was counted: kept in the virtual machine, handed to Envoy on the tick, never while a request is served.
 
 use std::collections::BTreeMap;
 
-use crate::host::{Host, MetricKind};
+use crate::host::Host;
+use crate::metrics::{Kind, Metric};
 
 /// All metrics of one root.
 #[derive(Debug, Default)]
 pub struct Metrics {
     /// Name to the place in `list`.
     places: BTreeMap<String, usize>,
-    list: Vec<Metric>,
+    list: Vec<Series>,
 }
 
 #[derive(Debug)]
-struct Metric {
-    kind: MetricKind,
+struct Series {
+    kind: Kind,
     name: String,
     id: Option<u32>,
-    /// A counter's increments since the last flush, or a gauge's value.
-    value: u64,
-    /// The host has to be told.
-    changed: bool,
+    /// What the host has to be told: a counter's increments since the last flush, a gauge's value, what a histogram was
+    /// given.
+    news: Vec<u64>,
 }
 
 impl Metrics {
     /// Adds to a counter. Not for the hot path: counts of requests are kept as plain numbers by the injector.
-    pub fn add(&mut self, name: &str, by: u64) {
-        if let Some(counter) = self.of(MetricKind::Counter, name) {
-            counter.value += by;
-            counter.changed = true;
+    pub fn add(&mut self, metric: Metric, labels: &[&str], by: u64) {
+        if let Some(counter) = self.of(metric, labels) {
+            match counter.news.last_mut() {
+                Some(sum) => *sum += by,
+                None => counter.news.push(by),
+            }
         }
     }
 
-    /// Sets a gauge.
-    pub fn set(&mut self, name: &str, value: u64) {
-        if let Some(gauge) = self.of(MetricKind::Gauge, name) {
-            gauge.changed |= gauge.value != value;
-            gauge.value = value;
+    /// Sets a gauge. The host is told even if this root set it to the same value before: another one may have set it since.
+    pub fn set(&mut self, metric: Metric, labels: &[&str], value: u64) {
+        if let Some(gauge) = self.of(metric, labels) {
+            gauge.news = vec![value];
+        }
+    }
+
+    /// Gives a value to a histogram.
+    pub fn observe(&mut self, metric: Metric, value: u64) {
+        if let Some(histogram) = self.of(metric, &[]) {
+            histogram.news.push(value);
         }
     }
 
     /// Hands everything that changed to the host.
     pub fn flush<H: Host>(&mut self, host: &H) {
-        for metric in self.list.iter_mut().filter(|metric| metric.changed) {
-            metric.id = metric
+        for series in self
+            .list
+            .iter_mut()
+            .filter(|series| !series.news.is_empty())
+        {
+            series.id = series
                 .id
-                .or_else(|| host.define_metric(metric.kind, &metric.name).ok());
-            let Some(id) = metric.id else {
+                .or_else(|| host.define_metric(series.kind, &series.name).ok());
+            let Some(id) = series.id else {
+                // What the host does not take must not pile up.
+                series.news.truncate(1);
                 continue;
             };
-            match metric.kind {
-                MetricKind::Counter => host.add_metric(id, std::mem::take(&mut metric.value)),
-                MetricKind::Gauge => host.set_metric(id, metric.value),
+            for value in series.news.drain(..) {
+                match series.kind {
+                    Kind::Counter => host.add_metric(id, value),
+                    Kind::Gauge | Kind::Histogram => host.record_metric(id, value),
+                }
             }
-            metric.changed = false;
         }
     }
 
-    /// The metric with this name, a new one if there is none; there always is one.
-    fn of(&mut self, kind: MetricKind, name: &str) -> Option<&mut Metric> {
-        let place = match self.places.get(name) {
+    /// The series, a new one if there is none; there always is one.
+    fn of(&mut self, metric: Metric, labels: &[&str]) -> Option<&mut Series> {
+        let name = metric.series(labels);
+        let place = match self.places.get(&name) {
             Some(place) => *place,
             None => {
                 let place = self.list.len();
-                self.places.insert(name.to_owned(), place);
-                let name = name.to_owned();
-                self.list.push(Metric {
-                    kind,
+                self.places.insert(name.clone(), place);
+                self.list.push(Series {
+                    kind: metric.row().kind,
                     name,
                     id: None,
-                    value: 0,
-                    changed: true,
+                    news: Vec::new(),
                 });
                 place
             }

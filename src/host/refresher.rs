@@ -16,6 +16,7 @@ use std::rc::Rc;
 
 use self::calls::{Call, Fetch};
 use self::patrol::Patrol;
+use self::report::Gauges;
 use crate::config::Config;
 use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
@@ -47,7 +48,10 @@ struct Kept {
     keeper: Keeper,
     term: u64,
     due: Millis,
-    generation: Generation,
+    /// The status page knows how Redis is.
+    has_noted_store: bool,
+    /// What the gauges were told last; none since the lease was taken.
+    told: Option<Gauges>,
 }
 
 impl Refresher {
@@ -77,7 +81,7 @@ impl Refresher {
         let now = host.now();
         if self.patrol.is_due(now) {
             self.patrol(host, slot, now);
-            self.gauge(metrics, now);
+            self.gauge(host, slot, metrics);
         }
         self.start_due(host, slot, metrics);
     }
@@ -177,9 +181,7 @@ impl Refresher {
                         return;
                     }
                 }
-                Command::Report(report) => {
-                    self.report(metrics, app, entry, report, why, host.now())
-                }
+                Command::Report(report) => self.report(host, metrics, app, entry, report, why),
                 Command::Ask(step) => {
                     if let Err(problem) = self.ask(host, app, entry, &step) {
                         let why = problem.to_string();

@@ -13,12 +13,29 @@ use crate::host::injector::Injector;
 use crate::host::metrics::Metrics;
 use crate::host::refresher::Refresher;
 use crate::host::slot::Slot;
-use crate::host::Host;
+use crate::host::status::Pages;
+use crate::host::{Flow, Host};
 use crate::message::Message;
 
 /// The first tick comes at once, so that the first token is there early.
 const FIRST_TICK: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_millis(250);
+const NO_MORE_TICKS: Duration = Duration::ZERO;
+
+/// The roles by the root id.
+const ROLES: [(&str, Role); 3] = [
+    ("refresher", Role::Refresher),
+    ("injector", Role::Injector),
+    ("status", Role::Status),
+];
+
+/// What requests come to.
+pub enum Server {
+    /// Those that shall get a token.
+    Injector(Box<Injector>),
+    /// Those of operators and probes.
+    Pages(Pages),
+}
 
 /// A root context.
 pub struct Root {
@@ -26,24 +43,22 @@ pub struct Root {
     is_primary: bool,
     slot: Option<Slot>,
     refresher: Refresher,
-    /// Where requests are served; the singleton has none.
-    pub injector: Option<Injector>,
+    /// What requests come to; nothing in the singleton.
+    pub server: Option<Server>,
     metrics: Metrics,
+    role: &'static str,
     has_warned_of_version: bool,
+    has_started: bool,
 }
 
 impl Root {
     /// Configures a root; `None` (after one line in the log) when its root id or configuration is wrong.
     pub fn configure<H: Host>(host: &H, id: u32) -> Option<Root> {
         let name = host.property("plugin_root_id").unwrap_or_default();
-        let role = match name.as_str() {
-            "refresher" => Role::Refresher,
-            "injector" => Role::Injector,
-            _ => {
-                let name = quoted(&name);
-                error!("event=config_refused problem=\"root_id: {name} is unknown; allowed: refresher, injector\"");
-                return None;
-            }
+        let Some((name, role)) = ROLES.into_iter().find(|(known, _)| *known == name) else {
+            let name = quoted(&name);
+            error!("event=config_refused problem=\"root_id: {name} is unknown; allowed: refresher, injector, status\"");
+            return None;
         };
         let config = match Config::parse(&host.configuration(), &|name| host.env(name), role) {
             Ok(config) => Rc::new(config),
@@ -62,9 +77,15 @@ impl Root {
             is_primary,
             slot: None,
             refresher: Refresher::new(Rc::clone(&config)),
-            injector: (!is_primary).then(|| Injector::new(host, config)),
+            server: match role {
+                Role::Refresher => None,
+                Role::Injector => Some(Server::Injector(Box::new(Injector::new(host, config)))),
+                Role::Status => Some(Server::Pages(Pages::new(config))),
+            },
             metrics: Metrics::default(),
+            role: name,
             has_warned_of_version: false,
+            has_started: false,
         })
     }
 
@@ -72,13 +93,19 @@ impl Root {
     pub fn handle_tick<H: Host>(&mut self, host: &H) {
         #[cfg(feature = "trap")]
         crate::host::trap::on_tick(host, self.is_primary, self.refresher.is_holder());
+        if let Some(Server::Pages(_)) = self.server {
+            self.tell_started();
+            return host.set_tick_period(NO_MORE_TICKS);
+        }
         let now = host.now();
         let keeps_slot = self.slot.as_mut().is_some_and(|slot| slot.beat(host, now));
         if !keeps_slot {
             if self.slot.take().is_some() {
                 warn!("event=slot_lost");
                 self.refresher.step_down();
-            } else {
+            } else if !self.has_started {
+                self.has_started = true;
+                self.tell_started();
                 host.set_tick_period(TICK);
             }
             self.slot = Slot::claim(host, self.is_primary, now);
@@ -91,7 +118,7 @@ impl Root {
         if let Some(slot) = &self.slot {
             self.refresher.handle_tick(host, slot, &mut self.metrics);
         }
-        if let Some(injector) = &mut self.injector {
+        if let Some(Server::Injector(injector)) = &mut self.server {
             injector.handle_tick(host, &mut self.metrics);
         }
         host.focus(self.id);
@@ -119,6 +146,12 @@ impl Root {
         }
     }
 
+    /// Which version runs: told by roots that live, not by those that Envoy throws away.
+    fn tell_started(&self) {
+        let (role, version) = (self.role, env!("CARGO_PKG_VERSION"));
+        info!("event=started role={role} version={version}");
+    }
+
     fn drain<H: Host>(&mut self, host: &H) {
         let Some(slot) = &self.slot else {
             return;
@@ -128,7 +161,7 @@ impl Root {
             match Message::decode(&bytes) {
                 Some(Message::Updated { appid, epoch }) => {
                     self.refresher.handle_updated(&appid, epoch);
-                    if let Some(injector) = &mut self.injector {
+                    if let Some(Server::Injector(injector)) = &mut self.server {
                         injector.handle_updated(host, &appid, epoch);
                     }
                 }
@@ -153,5 +186,52 @@ impl Root {
             }
         }
         host.focus(self.id);
+    }
+}
+
+impl Server {
+    /// A stream begins.
+    pub fn handle_begin(&mut self, stream: u32) {
+        match self {
+            Server::Injector(injector) => injector.handle_begin(stream),
+            Server::Pages(pages) => pages.handle_begin(stream),
+        }
+    }
+
+    /// The request's headers have come; `None` if the stream did not begin here.
+    pub fn handle_request<H: Host>(&mut self, host: &H, stream: u32) -> Option<Flow> {
+        match self {
+            Server::Injector(injector) => injector.handle_request(host, stream),
+            Server::Pages(pages) => pages.handle_request(host, stream),
+        }
+    }
+
+    /// The answer's headers have come; `None` if it is none to look at.
+    pub fn handle_response<H: Host>(&mut self, host: &H, stream: u32, end: bool) -> Option<Flow> {
+        match self {
+            Server::Injector(injector) => injector.handle_response(host, stream, end),
+            Server::Pages(_) => None,
+        }
+    }
+
+    /// A piece of the answer's body has come; `None` if it is none to look at.
+    pub fn handle_response_body<H: Host>(
+        &mut self,
+        host: &H,
+        stream: u32,
+        end: bool,
+    ) -> Option<Flow> {
+        match self {
+            Server::Injector(injector) => injector.handle_response_body(host, stream, end),
+            Server::Pages(_) => None,
+        }
+    }
+
+    /// The request is over, or its caller hung up; `None` if the stream did not begin here.
+    pub fn handle_end(&mut self, stream: u32) -> Option<()> {
+        match self {
+            Server::Injector(injector) => injector.handle_end(stream),
+            Server::Pages(pages) => pages.handle_end(stream),
+        }
     }
 }

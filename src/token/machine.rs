@@ -10,7 +10,7 @@ use super::{
 };
 use crate::record::AppRecord;
 use crate::secret::Secret;
-use crate::time::Millis;
+use crate::time::{Millis, UnixMillis};
 use crate::wechat::errcode::OnToken;
 use crate::wechat::Failure;
 
@@ -164,6 +164,11 @@ impl Machine {
     /// Why there is no new token, if so.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble
+    }
+
+    /// What is left of today's budget; `None` where calls are not counted.
+    pub fn budget_left(&self, now: Millis, wall: UnixMillis) -> Option<u32> {
+        self.budget.left(now, wall)
     }
 
     /// Whether a call is on its way.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{Moment, Sample};
-use crate::time::{Millis, DAY_MS};
+use crate::time::{Millis, UnixMillis, DAY_MS};
 
 /// Exponential back-off with full jitter: the n-th pause is uniform in `initial/2 ..= min(max, initial * 2^n)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,14 +104,10 @@ impl Budget {
         let Some(per_day) = self.per_day else {
             return true;
         };
-        let day = moment.wall.shanghai_day();
-        // Only a later day resets the count: a wall clock that steps back must not hand out a second budget. Nor may it
-        // withhold the next one for as long as it was ahead.
-        if day > self.spent.day || moment.now >= self.day_over() {
-            let since = moment.now;
+        if self.is_another_day(moment.now, moment.wall) {
             self.spent = Spent {
-                day,
-                since,
+                day: moment.wall.shanghai_day(),
+                since: moment.now,
                 calls: 0,
             };
         }
@@ -122,10 +118,26 @@ impl Budget {
         true
     }
 
+    /// What is left today; `None` where nothing is counted.
+    pub fn left(&self, now: Millis, wall: UnixMillis) -> Option<u32> {
+        let per_day = self.per_day?;
+        let calls = match self.is_another_day(now, wall) {
+            true => 0,
+            false => self.spent.calls,
+        };
+        Some(per_day.saturating_sub(calls))
+    }
+
     /// When there is a new one: at midnight, or after 24 h if the wall clock does not let it be midnight before.
     pub fn renewed_at(&self, moment: &Moment) -> Millis {
         let midnight = moment.now.after(moment.wall.until_shanghai_midnight());
         midnight.min(self.day_over())
+    }
+
+    /// Only a later day resets the count: a wall clock that steps back must not hand out a second budget. Nor may it withhold
+    /// the next one for as long as it was ahead.
+    fn is_another_day(&self, now: Millis, wall: UnixMillis) -> bool {
+        wall.shanghai_day() > self.spent.day || now >= self.day_over()
     }
 
     fn day_over(&self) -> Millis {

@@ -8,8 +8,9 @@ use serde_json::json;
 use wechat_token::host::headers::HeaderMap;
 use wechat_token::host::root::Root;
 use wechat_token::host::slot::tell;
-use wechat_token::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
+use wechat_token::host::{Callout, Cas, Headers, Host, HostError};
 use wechat_token::message::Message;
+use wechat_token::metrics::Kind;
 use wechat_token::record::{app_key, AppRecord, Holder, SlotRecord, PREFIX};
 use wechat_token::time::{Millis, UnixMillis};
 
@@ -330,11 +331,11 @@ impl Host for Vm<'_> {
             .into_bytes()
     }
 
-    fn define_metric(&self, _: MetricKind, _: &str) -> Result<u32, HostError> {
+    fn define_metric(&self, _: Kind, _: &str) -> Result<u32, HostError> {
         Ok(1)
     }
 
     fn add_metric(&self, _: u32, _: u64) {}
 
-    fn set_metric(&self, _: u32, _: u64) {}
+    fn record_metric(&self, _: u32, _: u64) {}
 }

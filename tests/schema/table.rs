@@ -16,13 +16,6 @@ pub(crate) fn markdown(schema: &Value) -> String {
     table
 }
 
-/// A page before, between and after the two markers, which belong to what is before and after.
-pub(crate) fn find(page: &str) -> Option<(&str, &str, &str)> {
-    let begin = page.find(BEGIN)? + BEGIN.len();
-    let end = begin + page.get(begin..)?.find(END)?;
-    Some((&page[..begin], &page[begin..end], &page[end..]))
-}
-
 /// The columns of a table that no translation changes: the field, and the default where it is a value.
 pub(crate) fn fields_and_defaults(table: &str) -> Vec<(&str, &str)> {
     table
@@ -141,7 +134,3 @@ fn is_duration(field: &Value) -> bool {
 fn words(field: &Value, key: &str) -> String {
     field[key].as_str().unwrap_or_default().to_owned()
 }
-
-/// The table stands between these two lines.
-const BEGIN: &str = "<!-- config-table:begin -->";
-const END: &str = "<!-- config-table:end -->";

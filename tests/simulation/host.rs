@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use wechat_token::host::headers::HeaderMap;
-use wechat_token::host::{Callout, Cas, Headers, Host, HostError, MetricKind};
+use wechat_token::host::{Callout, Cas, Headers, Host, HostError};
 use wechat_token::message::Message;
+use wechat_token::metrics::Kind;
 use wechat_token::record::{app_key, encode_epoch, epoch_key, AppRecord, SlotRecord};
 use wechat_token::time::{millis, Millis, UnixMillis};
 use wechat_token::token::{Generation, Spent};
@@ -379,13 +380,13 @@ impl Host for SimHost<'_> {
         })
     }
 
-    fn define_metric(&self, _: MetricKind, _: &str) -> Result<u32, HostError> {
+    fn define_metric(&self, _: Kind, _: &str) -> Result<u32, HostError> {
         Ok(1)
     }
 
     fn add_metric(&self, _: u32, _: u64) {}
 
-    fn set_metric(&self, _: u32, _: u64) {}
+    fn record_metric(&self, _: u32, _: u64) {}
 }
 
 /// A midnight in Shanghai.

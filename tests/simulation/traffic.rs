@@ -64,7 +64,7 @@ impl World {
             (stream, process.now + process.setup.wait + TICK)
         };
         let flow = self.enter(vm, stream, |root, host| {
-            let injector = root.injector.as_mut()?;
+            let injector = root.server.as_mut()?;
             injector.handle_begin(stream);
             injector.handle_request(host, stream)
         });
@@ -146,7 +146,7 @@ impl World {
             exchange.vm
         };
         self.enter(vm, stream, |root, host| {
-            if let Some(injector) = &mut root.injector {
+            if let Some(injector) = &mut root.server {
                 if injector.handle_response(host, stream, false) == Some(Flow::Hold) {
                     self.body_in_pieces(stream, |is_last| {
                         injector.handle_response_body(host, stream, is_last)
@@ -231,7 +231,7 @@ impl World {
             process.exchanges.remove(&stream)?
         };
         self.enter(exchange.vm, stream, |root, _| {
-            if let Some(injector) = &mut root.injector {
+            if let Some(injector) = &mut root.server {
                 injector.handle_end(stream);
             }
         });

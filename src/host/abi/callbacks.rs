@@ -5,8 +5,7 @@
 use std::cell::RefCell;
 
 use super::Envoy;
-use crate::host::injector::Injector;
-use crate::host::root::Root;
+use crate::host::root::{Root, Server};
 use crate::host::Flow;
 
 /// The contexts of this virtual machine.
@@ -27,11 +26,11 @@ impl Vm {
         Some(self.roots.remove(place).1)
     }
 
-    /// Asks the injectors in turn, the newest first, until one says that the stream is its own.
-    fn stream<T>(&mut self, mut act: impl FnMut(&mut Injector) -> Option<T>) -> Option<T> {
-        let injectors = self.roots.iter_mut().rev();
-        injectors
-            .filter_map(|(_, root)| root.injector.as_mut())
+    /// Asks the roots in turn, the newest first, until one says that the stream is its own.
+    fn stream<T>(&mut self, mut act: impl FnMut(&mut Server) -> Option<T>) -> Option<T> {
+        let roots = self.roots.iter_mut().rev();
+        roots
+            .filter_map(|(_, root)| root.server.as_mut())
             .find_map(&mut act)
     }
 }
@@ -52,7 +51,7 @@ fn with_root<T>(id: u32, otherwise: T, act: impl FnOnce(&mut Root) -> T) -> T {
     with_vm(None, |vm| Some(act(vm.root(id)?))).unwrap_or(otherwise)
 }
 
-fn with_stream(act: impl FnMut(&mut Injector) -> Option<Flow>) -> u32 {
+fn with_stream(act: impl FnMut(&mut Server) -> Option<Flow>) -> u32 {
     let flow = with_vm(None, |vm| vm.stream(act));
     flow.unwrap_or(Flow::Continue) as u32
 }
@@ -69,8 +68,8 @@ pub extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
 pub extern "C" fn proxy_on_context_create(id: u32, root: u32) {
     with_vm((), |vm| {
         // A root has no parent, and comes into being when it is configured.
-        if let Some(injector) = vm.root(root).and_then(|root| root.injector.as_mut()) {
-            injector.handle_begin(id);
+        if let Some(server) = vm.root(root).and_then(|root| root.server.as_mut()) {
+            server.handle_begin(id);
         }
     });
 }
@@ -109,23 +108,23 @@ pub extern "C" fn proxy_on_http_call_response(
 
 #[no_mangle]
 pub extern "C" fn proxy_on_request_headers(id: u32, _headers: usize, _end: u32) -> u32 {
-    with_stream(|injector| injector.handle_request(&Envoy, id))
+    with_stream(|server| server.handle_request(&Envoy, id))
 }
 
 #[no_mangle]
 pub extern "C" fn proxy_on_response_headers(id: u32, _headers: usize, end: u32) -> u32 {
-    with_stream(|injector| injector.handle_response(&Envoy, id, end != 0))
+    with_stream(|server| server.handle_response(&Envoy, id, end != 0))
 }
 
 #[no_mangle]
 pub extern "C" fn proxy_on_response_body(id: u32, _size: usize, end: u32) -> u32 {
-    with_stream(|injector| injector.handle_response_body(&Envoy, id, end != 0))
+    with_stream(|server| server.handle_response_body(&Envoy, id, end != 0))
 }
 
 #[no_mangle]
 pub extern "C" fn proxy_on_delete(id: u32) {
     with_vm((), |vm| {
-        if vm.stream(|injector| injector.handle_end(id)).is_none() {
+        if vm.stream(|server| server.handle_end(id)).is_none() {
             if let Some(mut root) = vm.remove_root(id) {
                 root.handle_end(&Envoy);
             }

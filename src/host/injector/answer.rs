@@ -36,11 +36,11 @@ impl Injector {
             return Some(Flow::Continue);
         };
         *state = Stream::Idle;
-        if !self.watch.is_on || end {
-            return Some(Flow::Continue);
-        }
-        let headers = host.headers(Headers::Response);
-        if !worth_looking(&AnswerHead::of(headers.pairs())) {
+        let is_worth = self.watch.is_on
+            && !end
+            && worth_looking(&AnswerHead::of(host.headers(Headers::Response).pairs()));
+        if !is_worth {
+            self.count_resent(&carried, Count::ResentOk);
             return Some(Flow::Continue);
         }
         *state = Stream::Held {
@@ -75,12 +75,24 @@ impl Injector {
             return Some(Flow::Hold);
         }
         *state = Stream::Idle;
+        let resent = match verdict {
+            Sniff::Rejected(_) => Count::ResentRejected,
+            Sniff::Missing | Sniff::No | Sniff::NeedMore => Count::ResentOk,
+        };
+        self.count_resent(&carried, resent);
         match verdict {
             Sniff::Rejected(_) => self.note_rejected(host, carried),
             Sniff::Missing => self.counts.add(carried.app, Count::Missing),
             Sniff::No | Sniff::NeedMore => {}
         }
         Some(Flow::Continue)
+    }
+
+    /// Counts what became of a request, if it was sent again.
+    pub(super) fn count_resent(&mut self, carried: &Carried, count: Count) {
+        if carried.is_resend {
+            self.counts.add(carried.app, count);
+        }
     }
 
     fn note_rejected<H: Host>(&mut self, host: &H, carried: Carried) {
@@ -116,15 +128,19 @@ impl Injector {
 
     pub(super) fn let_held_go<H: Host>(&mut self, host: &H) {
         let ticks = self.ticks;
-        let stuck: Vec<u32> = self
+        let stuck: Vec<(u32, Carried)> = self
             .streams
             .iter()
-            .filter(|(_, stream)| {
-                matches!(stream, Stream::Held { since_tick, .. } if ticks - since_tick > MOST_HELD_TICKS)
+            .filter_map(|(id, stream)| match stream {
+                Stream::Held {
+                    carried,
+                    since_tick,
+                } if ticks - since_tick > MOST_HELD_TICKS => Some((*id, *carried)),
+                _ => None,
             })
-            .map(|(id, _)| *id)
             .collect();
-        for id in stuck {
+        for (id, carried) in stuck {
+            self.count_resent(&carried, Count::ResentOk);
             self.streams.insert(id, Stream::LetGo { at_tick: ticks });
             host.focus(id);
             let _ = host.resume_response();

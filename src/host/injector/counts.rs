@@ -2,17 +2,22 @@
 //! them to [`Metrics`].
 
 use std::mem::take;
+use std::time::Duration;
 
 use crate::config::App;
 use crate::host::metrics::Metrics;
+use crate::metrics::{Metric, PASSED};
 use crate::reply::Rejection;
 use crate::route::Passed;
+use crate::time::millis;
 
 /// Counts since the last tick.
 pub(super) struct Counts {
     apps: Vec<[u64; PER_APP.len()]>,
     passed: [u64; PASSED.len()],
     replies: [u64; Rejection::REASONS.len()],
+    /// How long those waited that do not wait any more, in milliseconds.
+    waits: Vec<u64>,
 }
 
 /// What is counted for each app; the number is the place in `PER_APP`.
@@ -21,9 +26,12 @@ pub(super) enum Count {
     Injected,
     Parked,
     Rejected,
-    Resent,
     /// WeChat saw no token although one was put in.
     Missing,
+    /// A request was sent again, and this became of it.
+    ResentOk,
+    ResentRejected,
+    ResentNoAnswer,
 }
 
 impl Counts {
@@ -32,6 +40,7 @@ impl Counts {
             apps: vec![[0; PER_APP.len()]; apps],
             passed: [0; PASSED.len()],
             replies: [0; Rejection::REASONS.len()],
+            waits: Vec::new(),
         }
     }
 
@@ -57,26 +66,25 @@ impl Counts {
         }
     }
 
+    pub(super) fn add_wait(&mut self, waited: Duration) {
+        self.waits.push(millis(waited));
+    }
+
     /// Hands over what has come together, and begins anew.
     pub(super) fn flush(&mut self, apps: &[App], metrics: &mut Metrics) {
         for (counts, app) in self.apps.iter_mut().zip(apps) {
-            for (count, name) in counts.iter_mut().zip(PER_APP) {
-                hand_over(count, metrics, &[name, ".app=", &app.name]);
+            for (count, (metric, result)) in counts.iter_mut().zip(PER_APP) {
+                hand_over(count, metrics, metric, &[&app.name, result]);
             }
         }
         for (count, reason) in self.passed.iter_mut().zip(PASSED) {
-            hand_over(
-                count,
-                metrics,
-                &["wechat_token_passed_total.reason=", reason],
-            );
+            hand_over(count, metrics, Metric::Passed, &[reason]);
         }
         for (count, reason) in self.replies.iter_mut().zip(Rejection::REASONS) {
-            hand_over(
-                count,
-                metrics,
-                &["wechat_token_local_replies_total.reason=", reason],
-            );
+            hand_over(count, metrics, Metric::LocalReplies, &[reason]);
+        }
+        for wait in self.waits.drain(..) {
+            metrics.observe(Metric::Wait, wait);
         }
     }
 }
@@ -87,26 +95,19 @@ fn bump(counts: &mut [u64], place: usize) {
     }
 }
 
-fn hand_over(count: &mut u64, metrics: &mut Metrics, name: &[&str]) {
+fn hand_over(count: &mut u64, metrics: &mut Metrics, metric: Metric, labels: &[&str]) {
     if *count > 0 {
-        metrics.add(&name.concat(), take(count));
+        metrics.add(metric, labels, take(count));
     }
 }
 
-const PER_APP: [&str; 5] = [
-    "wechat_token_injected_total",
-    "wechat_token_parked_total",
-    "wechat_token_rejected_total",
-    "wechat_token_resent_total",
-    "wechat_token_missing_total",
-];
-
-/// In the order of [`Passed`], and one more.
-const PASSED: [&str; 6] = [
-    "other_host",
-    "token_free",
-    "foreign_token",
-    "caller_token",
-    "excluded",
-    "unavailable",
+/// With the label `result`, where the metric has one.
+const PER_APP: [(Metric, &str); 7] = [
+    (Metric::Injected, ""),
+    (Metric::Parked, ""),
+    (Metric::Rejected, ""),
+    (Metric::Missing, ""),
+    (Metric::Resent, "ok"),
+    (Metric::Resent, "rejected"),
+    (Metric::Resent, "no_answer"),
 ];

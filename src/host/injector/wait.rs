@@ -118,6 +118,7 @@ impl Injector {
     /// The wait is over: with the token there is, or without.
     pub(super) fn end_wait<H: Host>(&mut self, host: &H, stream: u32, waiter: Waiter, now: Millis) {
         self.waiters.leave(stream);
+        self.counts.add_wait(now.since(waiter.since));
         host.focus(stream);
         let headers = host.headers(Headers::Request);
         let flow = match Request::read(stream, &headers) {

@@ -7,7 +7,8 @@ use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
 use crate::host::{Callout, Headers, Host};
 use crate::keeper;
-use crate::time::Millis;
+use crate::metrics::Metric;
+use crate::time::{millis, Millis};
 use crate::token::{Attempt, Event, Spent};
 use crate::wechat::{parse_token_reply, token_call, Failure};
 
@@ -22,6 +23,8 @@ pub(super) struct Call {
     pub(super) app: usize,
     /// To whom it went.
     pub(super) to: Callee,
+    /// When it was sent.
+    pub(super) at: Millis,
     /// It has failed, which is dealt with in the next tick.
     failed: Option<Status>,
 }
@@ -37,11 +40,12 @@ pub(super) enum Callee {
 }
 
 impl Call {
-    pub(super) fn new(id: u32, app: usize, to: Callee) -> Call {
+    pub(super) fn new(id: u32, app: usize, to: Callee, at: Millis) -> Call {
         Call {
             id,
             app,
             to,
+            at,
             failed: None,
         }
     }
@@ -77,7 +81,9 @@ impl Refresher {
         if let (None | Some(503), Some(call)) = (status, self.calls.get_mut(place)) {
             // Envoy ends calls like that also while it shuts down, and crashes when another one is made then.
             call.failed = Some(match call.to {
-                Callee::Redis(sent) if status.is_none() => sent.status_of_reset(host.now()),
+                Callee::Redis(sent) if status.is_none() => {
+                    sent.status_of_reset(host.now().since(call.at))
+                }
                 _ => status,
             });
             return;
@@ -106,7 +112,10 @@ impl Refresher {
         status: Status,
     ) {
         match call.to {
-            Callee::WeChat => self.handle_token_reply(host, slot, metrics, call.app, status),
+            Callee::WeChat => {
+                metrics.observe(Metric::Refresh, millis(host.now().since(call.at)));
+                self.handle_token_reply(host, slot, metrics, call.app, status);
+            }
             Callee::Redis(sent) => {
                 self.handle_step_reply(host, slot, metrics, call.app, sent, status);
             }
@@ -152,7 +161,8 @@ impl Refresher {
         entry: &App,
         attempt: Attempt,
     ) -> Result<(), Fetch> {
-        let until = host.now().after(self.config.call_timeout);
+        let now = host.now();
+        let until = now.after(self.config.call_timeout);
         let keeper = self.kept(app).map(|kept| &kept.keeper);
         let mut spent = Spent::default();
         self.write(host, slot, app, entry, |record| {
@@ -195,7 +205,7 @@ impl Refresher {
         };
         match host.call(&callout) {
             Ok(id) => {
-                self.calls.push(Call::new(id, app, Callee::WeChat));
+                self.calls.push(Call::new(id, app, Callee::WeChat, now));
                 Ok(())
             }
             // The cluster is not there yet, or the call failed before it left: nothing is on its way.

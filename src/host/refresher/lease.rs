@@ -42,13 +42,13 @@ impl Refresher {
         let due = keeper.next_wakeup();
         self.drop_app(app);
         self.schedule.insert((due, app));
-        let generation = keeper.machine().generation();
         if let Some(place) = self.kept.get_mut(app) {
             *place = Some(Box::new(Kept {
                 keeper,
                 term: taken.term,
                 due,
-                generation,
+                has_noted_store: false,
+                told: None,
             }));
         }
         true

@@ -4,33 +4,38 @@ use std::time::Duration;
 
 use log::{info, log, warn, Level};
 
-use super::{of_app, Refresher};
+use super::{of_app, Kept, Refresher};
 use crate::config::App;
 use crate::host::metrics::Metrics;
-use crate::time::Millis;
+use crate::host::slot::Slot;
+use crate::host::{Cas, Host};
+use crate::metrics::{errcode_label, Metric};
+use crate::status::{note_key, Failed, Note, Refreshed};
+use crate::time::{Millis, UnixMillis};
 use crate::token::Report;
 
 impl Refresher {
-    pub(super) fn report(
+    pub(super) fn report<H: Host>(
         &mut self,
+        host: &H,
         metrics: &mut Metrics,
         app: usize,
         entry: &App,
         report: Report,
         why: &str,
-        now: Millis,
     ) {
+        let now = host.now();
         let Some(kept) = of_app(&mut self.kept, app) else {
             return;
         };
         let machine = kept.keeper.machine();
-        kept.generation = machine.generation();
-        let generation = kept.generation;
+        let generation = machine.generation();
         let left = machine
             .serve(now)
             .map_or(0, |token| token.deadline.since(now).as_secs());
         let name = &entry.name;
         let wait = machine.next_wakeup().since(now).as_secs();
+        let mut errcode = None;
         let result = match report {
             Report::Renewed | Report::Same | Report::Adopted => {
                 let result = match report {
@@ -45,6 +50,7 @@ impl Refresher {
                 warn!(
                     "event=refresh_failed app={name} {why} old_token_lives_s={left} retry_s={wait}"
                 );
+                errcode = machine.trouble().and_then(|trouble| trouble.errcode);
                 "failed"
             }
             Report::RejectedRefresh | Report::RejectedLimited => {
@@ -62,11 +68,13 @@ impl Refresher {
                     level,
                     "event=redis_failed app={name} {why} old_token_lives_s={left}"
                 );
+                change_note(host, &entry.appid, |note| note.set_store(now, Some(why)));
                 return;
             }
             Report::StoreBack => {
                 let level = once_a_second(&mut self.redis_back_at, now, Level::Info);
                 log!(level, "event=redis_back app={name}");
+                change_note(host, &entry.appid, |note| note.set_store(now, None));
                 return;
             }
             Report::NeighbourFollowed | Report::NeighbourIgnored => {
@@ -75,10 +83,7 @@ impl Refresher {
                     _ => "ignored",
                 };
                 warn!("event=neighbour_seen app={name} result={result} generation={generation} lives_s={left}");
-                metrics.add(
-                    &format!("wechat_token_neighbours_seen_total.app={name}.result={result}"),
-                    1,
-                );
+                metrics.add(Metric::NeighboursSeen, &[name, result], 1);
                 return;
             }
             Report::MirrorRefused => {
@@ -96,30 +101,102 @@ impl Refresher {
             }
         };
         metrics.add(
-            &format!("wechat_token_refreshes_total.app={name}.result={result}"),
+            Metric::Refreshes,
+            &[name, result, &errcode_label(errcode)],
             1,
         );
+        change_note(host, &entry.appid, |note| match report {
+            Report::Renewed | Report::Same | Report::Adopted => {
+                let result = result.to_owned();
+                note.refreshed = Some(Refreshed { at: now, result });
+            }
+            _ => {
+                let detail = if why.is_empty() { result } else { why };
+                note.failed = Some(Failed {
+                    at: now,
+                    errcode,
+                    detail: detail.to_owned(),
+                });
+            }
+        });
     }
 
-    pub(super) fn gauge(&self, metrics: &mut Metrics, now: Millis) {
-        for (kept, entry) in self.kept.iter().zip(&self.config.apps) {
+    /// Tells of each kept app what has changed since it was told last, and that this root lives.
+    pub(super) fn gauge<H: Host>(&mut self, host: &H, slot: &Slot, metrics: &mut Metrics) {
+        let (now, wall) = (host.now(), host.wall());
+        let [holder, other] = match slot.me.primary {
+            true => ["singleton", "worker"],
+            false => ["worker", "singleton"],
+        };
+        let mut keeps_any = false;
+        for (kept, entry) in self.kept.iter_mut().zip(&self.config.apps) {
             let Some(kept) = kept else {
                 continue;
             };
-            let machine = kept.keeper.machine();
-            let left = machine
-                .serve(now)
-                .map_or(0, |token| token.deadline.since(now).as_secs());
-            metrics.set(
-                &["wechat_token_remaining_seconds.app=", &entry.name].concat(),
-                left,
-            );
-            metrics.set(
-                &["wechat_token_generation.app=", &entry.name].concat(),
-                machine.generation().0,
-            );
+            keeps_any = true;
+            let name: &str = &entry.name;
+            let gauges = Gauges::of(kept, now, wall);
+            let told = kept.told.replace(gauges);
+            if told.is_none() {
+                metrics.set(Metric::LeaseTerm, &[name], kept.term);
+                metrics.set(Metric::LeaseHeld, &[name, holder], 1);
+                metrics.set(Metric::LeaseHeld, &[name, other], 0);
+            }
+            let mut set = |metric, value: fn(&Gauges) -> Option<u64>| {
+                if let (true, Some(value)) = (
+                    told.as_ref().map(value) != Some(value(&gauges)),
+                    value(&gauges),
+                ) {
+                    metrics.set(metric, &[name], value);
+                }
+            };
+            set(Metric::Remaining, |gauges| Some(gauges.remaining_s));
+            set(Metric::Generation, |gauges| Some(gauges.generation));
+            set(Metric::BreakerOpen, |gauges| {
+                Some(u64::from(gauges.is_open))
+            });
+            set(Metric::BudgetLeft, |gauges| {
+                gauges.budget_left.map(u64::from)
+            });
+        }
+        if keeps_any {
+            metrics.add(Metric::Heartbeats, &[holder], 1);
         }
     }
+}
+
+/// What the gauges say of an app.
+#[derive(Clone, Copy)]
+pub(super) struct Gauges {
+    remaining_s: u64,
+    generation: u64,
+    is_open: bool,
+    budget_left: Option<u32>,
+}
+
+impl Gauges {
+    fn of(kept: &Kept, now: Millis, wall: UnixMillis) -> Gauges {
+        let machine = kept.keeper.machine();
+        let token = machine.serve(now);
+        Gauges {
+            remaining_s: token.map_or(0, |token| token.deadline.since(now).as_secs()),
+            generation: machine.generation().0,
+            is_open: machine.trouble().is_some_and(|trouble| trouble.open),
+            budget_left: machine.budget_left(now, wall),
+        }
+    }
+}
+
+/// Changes what the status page is told of an app.
+pub(super) fn change_note<H: Host>(host: &H, appid: &str, change: impl FnOnce(&mut Note)) {
+    let key = note_key(appid);
+    let present = host.shared(&key);
+    let cas = present.as_ref().map_or(Cas::ABSENT, |(_, cas)| *cas);
+    let note = present.and_then(|(bytes, _)| Note::decode(&bytes));
+    let mut note = note.unwrap_or_default();
+    change(&mut note);
+    // Somebody who was faster holds the lease now, and knows better.
+    let _ = host.set_shared(&key, &note.encode(), cas);
 }
 
 /// `level` for an event's first line in a second, debug for the others.

@@ -4,20 +4,20 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::calls::{Call, Callee};
-use super::Refresher;
+use super::report::change_note;
+use super::{of_app, Refresher};
 use crate::config::App;
 use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
 use crate::host::{Callout, Host};
 use crate::keeper::Event;
+use crate::metrics::Metric;
 use crate::resp::MAX_REPLY;
 use crate::store::{Mirrored, Problem, Step};
-use crate::time::Millis;
 
 /// A step on its way.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sent {
-    at: Millis,
     timeout: Duration,
     /// See [`Step::writes_mirrors`].
     writes_mirrors: bool,
@@ -26,8 +26,8 @@ pub(super) struct Sent {
 impl Sent {
     /// What a reset means. The listener has said 200 as soon as it was connected, so Envoy ends what then hears nothing by a
     /// reset, and not by a 504.
-    pub(super) fn status_of_reset(&self, now: Millis) -> Option<u16> {
-        (now.since(self.at) >= self.timeout * 9 / 10).then_some(504)
+    pub(super) fn status_of_reset(&self, after: Duration) -> Option<u16> {
+        (after >= self.timeout * 9 / 10).then_some(504)
     }
 }
 
@@ -57,12 +57,22 @@ impl Refresher {
             .call(&callout)
             .map_err(|_| Problem::Unreachable("its cluster is not there, or not yet"))?;
         let to = Callee::Redis(Sent {
-            at: host.now(),
             timeout: redis.timeout,
             writes_mirrors: step.writes_mirrors(),
         });
-        self.calls.push(Call::new(id, app, to));
+        self.calls.push(Call::new(id, app, to, host.now()));
         Ok(())
+    }
+
+    /// Failures and recoveries are reported; that all was well from the beginning is not.
+    fn note_first_answer<H: Host>(&mut self, host: &H, app: usize, entry: &App, is_ok: bool) {
+        if let Some(kept) = of_app(&mut self.kept, app).filter(|kept| !kept.has_noted_store) {
+            kept.has_noted_store = true;
+            if is_ok {
+                let now = host.now();
+                change_note(host, &entry.appid, |note| note.set_store(now, None));
+            }
+        }
     }
 
     /// The answer to a step; `status` is none when the connection failed.
@@ -92,11 +102,8 @@ impl Refresher {
             )),
         };
         let result = if answer.is_ok() { "ok" } else { "failed" };
-        let name = &entry.name;
-        metrics.add(
-            &format!("wechat_token_redis_requests_total.app={name}.result={result}"),
-            1,
-        );
+        metrics.add(Metric::RedisRequests, &[&entry.name, result], 1);
+        self.note_first_answer(host, app, entry, answer.is_ok());
         let why = match answer.as_ref().map(|answer| &answer.mirrored) {
             Err(problem) => problem.to_string(),
             Ok(Some(Mirrored::Refused(code))) => Problem::Refused(code.clone()).to_string(),

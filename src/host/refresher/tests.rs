@@ -58,7 +58,7 @@ fn the_new_holder_of_a_lease_is_told_of_rejected_tokens() {
         .response
         .insert(":status".to_owned(), b"200".to_vec());
     host.0.borrow_mut().body = br#"{"errcode":40001}"#.to_vec();
-    let injector = worker.injector.as_mut().unwrap();
+    let injector = worker.server.as_mut().unwrap();
     injector.handle_begin(9);
     injector.handle_request(&host, 9);
     injector.handle_response(&host, 9, false);

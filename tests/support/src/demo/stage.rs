@@ -38,7 +38,7 @@ pub(crate) struct Urls {
     pub(crate) envoy: String,
     /// The fake WeChat's control API.
     pub(crate) control: String,
-    /// What has `/stats/prometheus` and `/ready`: Envoy's admin API or its metrics listener.
+    /// What has `/stats/prometheus` and `/ready`: Envoy's admin API or its listener for operators.
     pub(crate) admin: String,
 }
 
@@ -121,17 +121,16 @@ impl Stage {
         self.wait_until_ready().await
     }
 
-    /// Waits until Envoy says that it serves.
+    /// Waits until Envoy serves: before, it has no listeners. That there is a token is not meant.
     pub(crate) async fn wait_until_ready(&self) -> Result<(), String> {
         let url = format!("{}/ready", self.urls.admin);
         let client = Client::with_timeout(Duration::from_secs(2));
-        let ready = wait::within(READY, || async {
-            let answer = client.get(&url).await.ok()?;
-            (answer.text().trim() == "LIVE").then_some(())
-        });
-        ready
-            .await
-            .ok_or_else(|| format!("{url} is not LIVE after {READY:?}"))
+        let ready = wait::within(READY, || async { client.get(&url).await.ok() });
+        let answer = ready.await;
+        answer.map_or_else(
+            || Err(format!("{url} does not answer after {READY:?}")),
+            |_| Ok(()),
+        )
     }
 
     /// A path's URL at Envoy.
