@@ -3,7 +3,7 @@
 //!
 //! | Envoy | configuration | part |
 //! |---|---|---|
-//! | `main` | `envoy.demo.redis.yaml`, the shipped .wasm | three apps: `shop` loses its IP, `mall` its budget, `cafe` is overwritten and rejected; loses Redis |
+//! | `main` | `envoy.demo.redis.yaml`, the shipped .wasm | three apps: `shop` loses its IP, `mall` its budget, `cafe` is overwritten and rejected; loses Redis; its wall clock is the test's |
 //! | `lease` | the same, with virtual machines that trap on command | `cafe` alone; its singleton dies and a worker takes over |
 //! | `lost` | `envoy.demo.yaml`, also with those | its singleton dies and no injector has the secret; then it is taken away |
 
@@ -11,11 +11,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{json, Value};
 use support::client::Client;
-use support::envoy::{workspace, Config, Envoy};
+use support::envoy::{workspace, Builder, Config, Envoy, WallClock};
 use support::redis::Redis;
 use support::wechat::{FakeWeChat, Settings};
 use tempfile::TempDir;
@@ -36,6 +36,9 @@ pub(crate) const MALL: &str = "wxmall0000000000";
 pub(crate) const CAFE: &str = "wxcafe0000000000";
 /// Where a neighbour of `cafe` has its token.
 pub(crate) const NEIGHBOURS_KEY: &str = "wechat:access_token:wxcafe0000000000";
+/// In seconds; WeChat's day is that of a clock 8 hours east of Greenwich.
+const DAY: i64 = 86_400;
+const EAST: i64 = 8 * 3_600;
 /// What a token lives; with the lead below it is renewed 12 to 10 s before its end.
 pub(crate) const LIFE: Duration = Duration::from_secs(24);
 
@@ -46,6 +49,7 @@ pub(crate) struct Scene {
     pub(crate) lease: Envoy,
     pub(crate) lost: Option<Envoy>,
     pub(crate) prometheus: Prometheus,
+    clock: Clock,
     client: Client,
     callers: Vec<JoinHandle<()>>,
     calling: Arc<AtomicBool>,
@@ -96,15 +100,15 @@ impl Stage {
         self
     }
 
-    /// These apps, and what is the same for all Envoys.
-    fn with_apps(mut self, apps: &Value, redis: bool) -> Stage {
+    /// These apps, and what is the same for all Envoys. One of them looks for tokens of neighbours, so it is the one that counts them.
+    fn with_apps(mut self, apps: &Value, neighbours: bool) -> Stage {
         self.config.each_plugin(|_, document| {
             document["apps"] = apps.clone();
             document["refresh"] =
                 json!({"lead": "16s", "jitter": "2s", "rejected_interval": "10s"});
             document["wait"] = json!({"timeout": "1s"});
             document["default_app"] = apps[0]["appid"].clone();
-            if redis {
+            if neighbours {
                 document["redis"]["mirror"] = json!(["wechat:access_token:{appid}"]);
                 document["redis"]["adopt"] = json!(true);
             }
@@ -112,10 +116,29 @@ impl Stage {
         self
     }
 
-    async fn start(self) -> Envoy {
+    fn builder(self) -> Builder {
         let builder = Envoy::builder(VERSION).config(self.config);
         let builder = builder.env("WECHAT_SECRET", SECRET);
-        builder.env("REDIS_PASSWORD", PASSWORD).start().await
+        builder.env("REDIS_PASSWORD", PASSWORD)
+    }
+}
+
+/// A wall clock that stands at WeChat's noon when the test begins: its midnight, which gives a new budget, comes when the test wants it.
+struct Clock {
+    clock: WallClock,
+    ahead: i64,
+}
+
+impl Clock {
+    #[allow(clippy::disallowed_methods)] // the machine's time, to get from it to a noon
+    fn at_noon() -> Clock {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let now = since.expect("a clock after 1970").as_secs() as i64;
+        let ahead = DAY / 2 - (now + EAST) % DAY;
+        Clock {
+            clock: WallClock::ahead(ahead),
+            ahead,
+        }
     }
 }
 
@@ -147,7 +170,7 @@ impl Scene {
             .with_apps(&apps, true);
         let lease = Stage::new("envoy/envoy.demo.redis.yaml", &fake, &trapping)
             .with_redis(&redis, &sockets.path().join("lease"))
-            .with_apps(&json!([app("cafe", CAFE, "classic")]), true);
+            .with_apps(&json!([app("cafe", CAFE, "classic")]), false);
         let mut lost = Stage::new("envoy/envoy.demo.yaml", &fake, &trapping)
             .with_apps(&json!([app("cafe", CAFE, "stable")]), false);
         // Nobody can take the refresher's place there.
@@ -157,8 +180,13 @@ impl Scene {
                 app.remove("secret");
             }
         });
+        let clock = Clock::at_noon();
         let targets = targets(&[main.metrics, lease.metrics, lost.metrics]);
-        let (main, lease, lost) = tokio::join!(main.start(), lease.start(), lost.start());
+        let (main, lease, lost) = tokio::join!(
+            clock.clock.of(main.builder()).start(),
+            lease.builder().start(),
+            lost.builder().start()
+        );
         // When it begins all Envoys are there: none is down.
         let prometheus = Prometheus::start(&prometheus_files(&targets)).await;
         let mut scene = Scene {
@@ -168,6 +196,7 @@ impl Scene {
             lease,
             lost: Some(lost),
             prometheus,
+            clock,
             client: Client::new(),
             callers: Vec::new(),
             calling: Arc::new(AtomicBool::new(true)),
@@ -212,6 +241,11 @@ impl Scene {
             .get_with(&url, &headers)
             .await
             .expect("an answer");
+    }
+
+    /// For `main` it is tomorrow.
+    pub(crate) fn end_the_day(&self) {
+        self.clock.clock.step(self.clock.ahead + DAY);
     }
 
     /// Prometheus asks all Envoys but the one that was lost.
