@@ -5,14 +5,15 @@ use plotters::prelude::*;
 
 use crate::dashboard::Panel;
 
-const COLUMNS: i32 = 3;
-const WIDTH: i32 = 400;
+/// Of all panels of a row beside each other.
+const WIDTH: i32 = 1_200;
 const HEIGHT: i32 = 190;
 const ROW_TITLE: i32 = 30;
 const TITLE: i32 = 64;
 const MARGIN: i32 = 14;
-/// More names than these are counted.
-const NAMES: usize = 3;
+/// What a name in a legend takes; those that have no place are counted.
+const NAME: i32 = 125;
+const LETTERS: usize = 20;
 const BACKGROUND: RGBColor = RGBColor(24, 27, 31);
 const PANEL: RGBColor = RGBColor(34, 37, 43);
 const INK: RGBColor = RGBColor(220, 222, 228);
@@ -52,10 +53,11 @@ pub(crate) fn draw(drawn: &[Drawn]) -> String {
         }
     }
     let height = |panels: &[&Drawn]| {
-        ROW_TITLE + HEIGHT * ((i32::try_from(panels.len()).expect("few") + COLUMNS - 1) / COLUMNS)
+        let lines = (count(panels) + columns(panels) - 1) / columns(panels);
+        ROW_TITLE + HEIGHT * lines
     };
     let total = TITLE + rows.iter().map(|(_, panels)| height(panels)).sum::<i32>() + MARGIN;
-    let width = COLUMNS * WIDTH + 2 * MARGIN;
+    let width = WIDTH + 2 * MARGIN;
     let size = (width.unsigned_abs(), total.unsigned_abs());
     let mut svg = String::new();
     {
@@ -74,12 +76,14 @@ pub(crate) fn draw(drawn: &[Drawn]) -> String {
         let mut top = TITLE;
         for (row, panels) in rows {
             write(&area, row, (MARGIN, top + 8), 16, &INK);
-            for (place, one) in panels.iter().enumerate() {
-                let place = i32::try_from(place).expect("few");
-                let x = MARGIN + place % COLUMNS * WIDTH;
-                let y = top + ROW_TITLE + place / COLUMNS * HEIGHT;
-                let panel = area.clone().shrink((x, y), (WIDTH - 8, HEIGHT - 8));
-                draw_panel(&panel, one, end);
+            let (columns, wide) = (columns(&panels), WIDTH / columns(&panels));
+            for (place, one) in (0..).zip(&panels) {
+                let corner = (
+                    MARGIN + place % columns * wide,
+                    top + ROW_TITLE + place / columns * HEIGHT,
+                );
+                let panel = area.clone().shrink(corner, (wide - 8, HEIGHT - 8));
+                draw_panel(&panel, one, wide - 8, end);
             }
             top += height(&panels);
         }
@@ -89,10 +93,23 @@ pub(crate) fn draw(drawn: &[Drawn]) -> String {
     svg
 }
 
-fn draw_panel(area: &Area<'_>, one: &Drawn, end: f64) {
+fn count(panels: &[&Drawn]) -> i32 {
+    i32::try_from(panels.len()).expect("few")
+}
+
+/// Three beside each other, or four where there are no more.
+fn columns(panels: &[&Drawn]) -> i32 {
+    if panels.len() == 4 {
+        4
+    } else {
+        3
+    }
+}
+
+fn draw_panel(area: &Area<'_>, one: &Drawn, width: i32, end: f64) {
     area.fill(&PANEL).expect("a panel");
     write(area, &one.panel.title, (10, 8), 14, &INK);
-    write(area, &unit(&one.panel.unit), (WIDTH - 78, 9), 12, &FAINT);
+    write(area, &unit(&one.panel.unit), (width - 70, 9), 12, &FAINT);
     let finite = |line: &Line| {
         let points = line.points.iter().copied();
         points
@@ -127,19 +144,19 @@ fn draw_panel(area: &Area<'_>, one: &Drawn, end: f64) {
             chart.draw_series(line).expect("a line");
         }
     }
-    let mut at = 10;
-    for (place, (line, _)) in lines.iter().enumerate().take(NAMES) {
+    let names = usize::try_from((width - 40) / NAME).expect("some");
+    for (place, (line, _)) in lines.iter().enumerate().take(names) {
+        let at = 10 + NAME * i32::try_from(place).expect("few");
         let mark = [(at, HEIGHT - 22), (at + 8, HEIGHT - 19)];
         let color = LINES[place % LINES.len()];
         area.draw(&Rectangle::new(mark, color.filled()))
             .expect("a mark");
-        let name: String = line.name.chars().take(19).collect();
+        let name: String = line.name.chars().take(LETTERS).collect();
         write(area, &name, (at + 12, HEIGHT - 26), 11, &FAINT);
-        at += 120;
     }
-    if lines.len() > NAMES {
-        let more = format!("+{}", lines.len() - NAMES);
-        write(area, &more, (WIDTH - 34, HEIGHT - 26), 11, &FAINT);
+    if lines.len() > names {
+        let more = format!("+{}", lines.len() - names);
+        write(area, &more, (width - 30, HEIGHT - 26), 11, &FAINT);
     }
 }
 

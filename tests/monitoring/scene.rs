@@ -254,6 +254,12 @@ impl Scene {
         self.prometheus.write("targets.yaml", &targets(&kept));
     }
 
+    /// The instance of the Envoy that is to be lost.
+    pub(crate) fn lost_address(&self) -> String {
+        let lost = self.lost.as_ref().expect("not lost yet");
+        lost.address("metrics").to_string()
+    }
+
     /// The plugin's part of the page that Prometheus reads.
     pub(crate) async fn page(&self) -> String {
         let url = self
