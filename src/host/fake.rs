@@ -28,6 +28,8 @@ pub(crate) struct State {
     pub(crate) calls: Vec<String>,
     /// The answer to the call whose callback runs.
     pub(crate) reply: String,
+    /// What was told of each metric: a counter's sum, every value of a gauge or a histogram.
+    pub(crate) metrics: Vec<(String, Vec<u64>)>,
     writes: u32,
 }
 
@@ -55,6 +57,14 @@ impl FakeHost {
     pub(crate) fn request(&self, name: &str) -> Option<String> {
         let value = self.0.borrow().request.get(name).cloned()?;
         String::from_utf8(value).ok()
+    }
+
+    /// What was told of a metric.
+    pub(crate) fn told(&self, metric: &str) -> Vec<u64> {
+        let state = self.0.borrow();
+        let mut metrics = state.metrics.iter();
+        let told = metrics.find(|(name, _)| name == metric);
+        told.map(|(_, values)| values.clone()).unwrap_or_default()
     }
 
     pub(crate) fn later(&self, span: Duration) {
@@ -206,11 +216,25 @@ impl Host for FakeHost {
         self.0.borrow().reply.clone().into_bytes()
     }
 
-    fn define_metric(&self, _: Kind, _: &str) -> Result<u32, HostError> {
-        Ok(1)
+    fn define_metric(&self, _: Kind, name: &str) -> Result<u32, HostError> {
+        let metrics = &mut self.0.borrow_mut().metrics;
+        let place = match metrics.iter().position(|(known, _)| known == name) {
+            Some(place) => place,
+            None => {
+                metrics.push((name.to_owned(), Vec::new()));
+                metrics.len() - 1
+            }
+        };
+        u32::try_from(place).map_err(|_| HostError::BadArgument)
     }
 
-    fn add_metric(&self, _: u32, _: u64) {}
+    fn add_metric(&self, metric: u32, by: u64) {
+        let (_, values) = &mut self.0.borrow_mut().metrics[metric as usize];
+        let sum = values.pop().unwrap_or_default();
+        values.push(sum + by);
+    }
 
-    fn record_metric(&self, _: u32, _: u64) {}
+    fn record_metric(&self, metric: u32, value: u64) {
+        self.0.borrow_mut().metrics[metric as usize].1.push(value);
+    }
 }

@@ -92,3 +92,31 @@ impl Metrics {
         self.list.get_mut(place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::fake::FakeHost;
+
+    #[test]
+    fn counters_add_up_histograms_get_each_value_and_gauges_the_last() {
+        let host = FakeHost::new("injector", "");
+        let mut metrics = Metrics::default();
+        for round in 1..=2 {
+            metrics.add(Metric::Parked, &["shop"], 2);
+            metrics.add(Metric::Parked, &["shop"], 3);
+            metrics.add(Metric::Parked, &["other"], 1);
+            for value in [7, 7, 8] {
+                metrics.observe(Metric::Wait, value);
+                metrics.set(Metric::Generation, &["shop"], value);
+            }
+            metrics.flush(&host);
+            assert_eq!(host.told("wechat_token_parked_total.app=shop"), [5 * round]);
+        }
+        metrics.flush(&host);
+        assert_eq!(host.told("wechat_token_parked_total.app=other"), [2]);
+        assert_eq!(host.told("wechat_token_wait_millis"), [7, 7, 8, 7, 7, 8]);
+        // Told again though it is the same: another root may have set it meanwhile.
+        assert_eq!(host.told("wechat_token_generation.app=shop"), [8, 8]);
+    }
+}

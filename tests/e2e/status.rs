@@ -57,6 +57,9 @@ async fn a_probe_sees_that_every_app_has_a_token_and_everybody_that_none_is_show
         })
         .await;
         assert_eq!(answer.json(), json!({"ready": true, "without_token": []}));
+        world
+            .get("/cgi-bin/echo", &[("x-wechat-appid", OTHER)])
+            .await;
         let status = world.status().await;
         for (place, appid) in [APPID, OTHER].into_iter().enumerate() {
             let app = &status["apps"][place];
@@ -76,8 +79,6 @@ async fn a_probe_sees_that_every_app_has_a_token_and_everybody_that_none_is_show
             ("GET", "/", 200),
             ("HEAD", "/ready", 200),
             ("POST", "/status.json", 405),
-            ("GET", "/stats/prometheus", 200),
-            ("POST", "/stats/prometheus", 404),
             ("GET", "/config_dump", 404),
             ("GET", "/quitquitquit", 404),
         ] {

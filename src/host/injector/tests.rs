@@ -84,8 +84,9 @@ impl Worker {
     }
 
     fn tick(&mut self) {
-        self.injector
-            .handle_tick(&self.host, &mut Metrics::default());
+        let mut metrics = Metrics::default();
+        self.injector.handle_tick(&self.host, &mut metrics);
+        metrics.flush(&self.host);
     }
 
     fn path(&self) -> String {
@@ -235,4 +236,61 @@ fn a_request_that_waited_and_cannot_be_read_any_more_is_answered_and_not_forgott
     w.publish("wxa", 1, "t1");
     assert_eq!(w.host.0.borrow().replies, [503]);
     assert!(w.injector.waiters.is_empty());
+}
+
+#[test]
+fn requests_that_were_sent_again_are_counted_by_what_became_of_them() {
+    for (what, answer, result) in [
+        ("an answer", Some((r#"{"errcode":0}"#, true)), "ok"),
+        ("one that is not looked at", Some(("", false)), "ok"),
+        (
+            "rejected again",
+            Some((r#"{"errcode":40001}"#, true)),
+            "rejected",
+        ),
+        ("no answer", None, "no_answer"),
+    ] {
+        let mut w = worker("fail");
+        w.publish("wxa", 1, "token-1");
+        w.host.set_request(&[WECHAT, (":path", "/cgi-bin/a")]);
+        w.reject();
+        w.publish("wxa", 2, "token-2");
+        let (stream, flow) = w.attempt();
+        assert_eq!(flow, Some(Flow::Continue), "{what}");
+        if let Some((body, has_body)) = answer {
+            w.host.0.borrow_mut().body = body.as_bytes().to_vec();
+            w.injector.handle_response(&w.host, stream, !has_body);
+            if has_body {
+                w.injector.handle_response_body(&w.host, stream, true);
+            }
+        }
+        w.injector.handle_end(stream);
+        w.tick();
+        for known in ["ok", "rejected", "no_answer"] {
+            let counted = w
+                .host
+                .told(&format!("wechat_token_resent_total.app=wxa.result={known}"));
+            let expected: &[u64] = if known == result { &[1] } else { &[] };
+            assert_eq!(counted, expected, "{what}: {known}");
+        }
+        assert_eq!(
+            w.host.told("wechat_token_injected_total.app=wxa"),
+            [2],
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn it_is_told_how_long_requests_waited_but_not_those_who_hung_up() {
+    let mut w = worker("fail");
+    w.host.set_request(&[WECHAT, (":path", "/cgi-bin/a")]);
+    w.attempt();
+    let (impatient, _) = w.attempt();
+    w.host.later(Duration::from_millis(400));
+    w.injector.handle_end(impatient);
+    w.publish("wxa", 1, "token-1");
+    w.tick();
+    assert_eq!(w.host.told("wechat_token_parked_total.app=wxa"), [2]);
+    assert_eq!(w.host.told("wechat_token_wait_millis"), [400]);
 }

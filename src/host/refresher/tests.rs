@@ -5,10 +5,12 @@ use crate::host::root::Root;
 use crate::host::{Cas, Host};
 use crate::message::Message;
 use crate::record::{app_key, queue_name, AppRecord};
+use crate::status::{note_key, Note};
 use crate::token::Generation;
 
 const S: Duration = Duration::from_secs(1);
 const ONE_APP: &str = r#"{"apps": [{"appid": "wxa", "secret": {"value": "s"}}]}"#;
+const ONE_CLASSIC_APP: &str = r#"{"apps": [{"appid": "wxa", "secret": {"value": "s"}, "token_api": "classic", "sole_refresher": true}]}"#;
 const GRANT: &str = r#"{"access_token": "token", "expires_in": 7200}"#;
 
 fn root(host: &FakeHost, role: &'static str, id: u32) -> Root {
@@ -213,4 +215,65 @@ fn a_process_whose_ticks_are_all_late_moves_no_lease_and_replaces_a_dead_holder(
         worker.handle_tick(&host);
     }
     assert_eq!(record(&host).term, 2);
+}
+
+#[test]
+fn it_is_told_who_keeps_a_token_and_how_it_is() {
+    let host = FakeHost::new("refresher", ONE_CLASSIC_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    host.later(Duration::from_millis(30));
+    answer(&host, &mut singleton, GRANT);
+    pass(&host, 2, &mut [&mut singleton]);
+    let last = |metric: &str| host.told(&format!("wechat_token_{metric}")).last().copied();
+    let held = |holder: &str| last(&format!("lease_held.app=wxa.holder={holder}"));
+    assert_eq!((held("singleton"), held("worker")), (Some(1), Some(0)));
+    assert_eq!(last("lease_term.app=wxa"), Some(1));
+    assert_eq!(last("generation.app=wxa"), Some(1));
+    assert_eq!(last("breaker_open.app=wxa"), Some(0));
+    assert_eq!(last("budget_left.app=wxa"), Some(999));
+    assert_eq!(last("refreshes_total.app=wxa.result=renewed"), Some(1));
+    assert_eq!(host.told("wechat_token_refresh_millis"), [30]);
+    let beats = last("heartbeats_total.holder=singleton");
+    assert!(beats >= Some(2), "{beats:?}");
+    let told = host.told("wechat_token_generation.app=wxa").len();
+
+    // It traps, and a worker takes its place.
+    let mut heir = root(&host, "injector", 2);
+    pass(&host, 5, &mut [&mut heir]);
+    assert_eq!((held("singleton"), held("worker")), (Some(0), Some(1)));
+    assert_eq!(last("lease_term.app=wxa"), Some(2));
+    assert_eq!(last("heartbeats_total.holder=singleton"), beats);
+    assert!(last("heartbeats_total.holder=worker") >= Some(1));
+    // Only what changed is told again, and all of it by the new one.
+    assert_eq!(host.told("wechat_token_generation.app=wxa").len(), told + 1);
+}
+
+#[test]
+fn a_refusal_is_counted_by_its_errcode_and_opens_the_breaker() {
+    for (reply, label) in [
+        (r#"{"errcode":40164,"errmsg":"x"}"#, ".errcode=40164"),
+        (r#"{"errcode":99999,"errmsg":"x"}"#, ".errcode=other"),
+        ("", ""),
+    ] {
+        let host = FakeHost::new("refresher", ONE_APP);
+        host.0.borrow_mut().clusters.push("wechat_token");
+        let mut singleton = root(&host, "refresher", 1);
+        singleton.handle_tick(&host);
+        answer(&host, &mut singleton, reply);
+        pass(&host, 1, &mut [&mut singleton]);
+        let failed = "wechat_token_refreshes_total.app=wxa.result=failed";
+        assert_eq!(host.told(&format!("{failed}{label}")), [1], "{reply}");
+        let is_open = host.told("wechat_token_breaker_open.app=wxa").pop();
+        assert_eq!(
+            is_open,
+            Some(u64::from(label == ".errcode=40164")),
+            "{reply}"
+        );
+        let (note, _) = host.shared(&note_key("wxa")).unwrap();
+        let failed = Note::decode(&note).and_then(|note| note.failed).unwrap();
+        assert_eq!(failed.errcode.is_some(), !label.is_empty(), "{reply}");
+        assert!(!failed.detail.is_empty(), "{reply}");
+    }
 }
