@@ -173,14 +173,14 @@ want() {
             need_envoy "${ENVOY_TEST[@]}"
             need_package redis-server redis-server
             need_package chromium chromium
-            need_package promtool prometheus
+            need_prometheus
             ;;
         matrix)
             need_build
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
             need_package chromium chromium
-            need_package promtool prometheus
+            need_prometheus
             ;;
         interop)
             need_build
