@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 MINUTES ?= 10
 MATRIX ?= full
-.PHONY: help demo run build fake-wechat test scale lint matrix interop soak bench fuzz mutants compose-test release clean
+.PHONY: help demo run build fake-wechat test scale lint matrix interop manifests monitoring soak bench fuzz mutants compose-test release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,12 @@ interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) b
 	@tools/build.sh
 	@cargo run --quiet --release -p interop
 
+monitoring: ## dashboard and alerts on a real Prometheus, through a scripted incident; UPDATE_DASHBOARD=1 writes dashboard and picture
+	@tools/setup.sh monitoring
+	@tools/build.sh
+	@tools/build-variants.sh
+	@tools/test.sh --features monitoring --test monitoring
+
 soak: ## load with random faults on a real Envoy: make soak MINUTES=60, SEED=… repeats a run's plan
 	@tools/setup.sh soak
 	@tools/build-variants.sh
@@ -70,8 +76,8 @@ lint: ## formatting, clippy, architecture, licences, documentation, the .wasm's 
 	@tools/setup.sh lint
 	@tools/lint.sh
 
-compose-test: ## the shipped compose file on a real container engine
-	@tools/setup.sh demo
+compose-test: ## the shipped compose files on a real container engine
+	@tools/setup.sh demo prometheus
 	@tools/build.sh
 	@tools/build-fake-wechat.sh
 	@tools/compose-test.sh

@@ -1,18 +1,22 @@
 #!/usr/bin/env bash
 # Starts envoy/docker-compose.yaml, as it is shipped, on a real container engine and runs the demo's checks through it; then the same with
-# envoy/docker-compose.redis.yaml and the checks of tools/compose-redis.py.
+# envoy/docker-compose.redis.yaml and the checks of tools/compose-redis.py. In both, tools/compose-monitoring.py looks at what the profile
+# `monitoring` adds: the service and Prometheus. Grafana is left out: where no registry is reached there is nothing to make a stand-in from.
 #
-# Needs dist/wechat-token.wasm and .tools/envoy (make compose-test sees to both). As root it also installs and starts Docker where
-# there is none, in folders of its own; what it started it stops, and what it made in somebody else's Docker it removes. Where no
-# registry is reached, stand-ins for the images are made from Debian's base system and the official Envoy, or Debian's Redis.
+# Needs dist/wechat-token.wasm, .tools/envoy and .tools/prometheus (make compose-test sees to them). As root it also installs and starts Docker
+# where there is none, in folders of its own; what it started it stops, and what it made in somebody else's Docker it removes. Where no registry
+# is reached, stand-ins for the images are made from Debian's base system, Redis, Python and Prometheus and the official Envoy.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly ENVOY=.tools/envoy/1.40.0/envoy
+readonly PROMETHEUS=.tools/prometheus/prometheus
 readonly COMPOSE_FILE_SHIPPED=envoy/docker-compose.yaml
 readonly COMPOSE_FILE_REDIS=envoy/docker-compose.redis.yaml
 readonly PROJECT=wechat-token-test
 readonly STATE=$PWD/.tools/docker
+# The stand-in for every image; those that are named differently have another name for it.
+readonly STAND_IN=wechat-token-stand-in
 
 work=$(mktemp -d)
 dockerd_pid=
@@ -49,7 +53,7 @@ tear_down() {
         if [[ $status -ne 0 ]]; then
             "${compose[@]}" logs --tail 40 || true
         fi
-        "${compose[@]}" down --volumes --timeout 2 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
+        "${compose[@]}" --profile monitoring down --volumes --timeout 2 >"$work/down.log" 2>&1 || cat "$work/down.log" >&2
     fi
     if [[ ${#made_images[@]} -gt 0 && -z $dockerd_pid ]]; then
         docker image rm "${made_images[@]}" >/dev/null || true
@@ -107,16 +111,26 @@ need_compose() {
 start() {
     local file=$1 image
     compose=("${compose_command[@]}" --project-name "$PROJECT" --file "$file")
-    for image in $("${compose[@]}" config | sed -n 's/^ *image: //p' | sort -u); do
+    for image in $("${compose[@]}" --profile monitoring config | sed -n 's/^ *image: //p' | grep --invert-match '^grafana/' | sort -u); do
         need_image "$image"
     done
     say "starting $file"
     # What an interrupted run left.
-    "${compose[@]}" down --volumes --timeout 2 >"$work/up.log" 2>&1 || true
+    stop || true
     "${compose[@]}" up --detach >"$work/up.log" 2>&1 || { cat "$work/up.log" >&2 && die "the compose file does not start: see above"; }
 }
 
-stop() { "${compose[@]}" down --volumes --timeout 2 >"$work/down.log" 2>&1; }
+# The service and Prometheus, on top of what runs: its Envoys.
+monitor() {
+    "${compose[@]}" --profile monitoring up --detach service prometheus >"$work/up.log" 2>&1 ||
+        { cat "$work/up.log" >&2 && die "the profile monitoring does not start: see above"; }
+    tools/compose-monitoring.py "http://127.0.0.1:$PROMETHEUS_PORT" "$@"
+    "${compose[@]}" logs --no-color service >"$work/service.log" 2>&1
+    grep -q "200 {'ip_list'" "$work/service.log" || { cat "$work/service.log" >&2 && die "the service got no answer of WeChat's"; }
+}
+
+# With the profile, whose containers are left behind otherwise.
+stop() { "${compose[@]}" --profile monitoring down --volumes --timeout 2 >"$work/down.log" 2>&1; }
 
 # A command of the compose file as one word for a shell.
 compose_word() { printf '%q ' "${compose[@]}" "$@" && printf '>/dev/null 2>&1'; }
@@ -130,22 +144,36 @@ keep_secret() {
 
 # Pulls an image or, where no registry is reached, makes one that has the same program in the same place.
 need_image() {
-    local image=$1 root=$work/root suite include=ca-certificates
+    local image=$1
     docker image inspect "$image" >/dev/null 2>&1 && return
     if timeout 120 docker pull --quiet "$image" >"$work/pull.log" 2>&1; then
         return
     fi
     say "no registry gives $image ($(tail -n 1 "$work/pull.log" | cut -c1-100)): making a stand-in"
-    [[ $EUID -eq 0 ]] || die "a stand-in needs debootstrap as root: pull $image where a registry is reached, or run this as root"
+    need_stand_in
+    if [[ $image == prom/prometheus:* ]]; then
+        # The only one whose entry point the compose file relies on.
+        printf 'FROM %s\nENTRYPOINT ["/bin/prometheus"]\n' "$STAND_IN" | docker build --quiet --tag "$image" - >/dev/null
+    else
+        docker tag "$STAND_IN" "$image"
+    fi
+    made_images+=("$image")
+}
+
+# One system that has all the programs, as it takes half a minute to make.
+need_stand_in() {
+    local root=$work/root suite
+    docker image inspect "$STAND_IN" >/dev/null 2>&1 && return
+    [[ $EUID -eq 0 ]] || die "a stand-in needs debootstrap as root: pull the image where a registry is reached, or run this as root"
     need_package debootstrap debootstrap
     # shellcheck source=/dev/null
     suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-    [[ $image != redis:* ]] || include=redis-server
-    debootstrap --variant=minbase --include="$include" "$suite" "$root" >"$work/debootstrap.log" 2>&1 ||
+    debootstrap --variant=minbase --include=ca-certificates,redis-server,python3 "$suite" "$root" >"$work/debootstrap.log" 2>&1 ||
         { tail -n 20 "$work/debootstrap.log" >&2 && die "debootstrap failed: see above"; }
-    [[ $image == redis:* ]] || install -m 755 "$ENVOY" "$root/usr/local/bin/envoy"
-    tar -C "$root" -c . | docker import - "$image" >/dev/null
-    made_images+=("$image")
+    install -m 755 "$ENVOY" "$root/usr/local/bin/envoy"
+    install -m 755 "$PROMETHEUS" "$root/bin/prometheus"
+    tar -C "$root" -c . | docker import - "$STAND_IN" >/dev/null
+    made_images+=("$STAND_IN")
     rm -rf "$root"
 }
 
@@ -167,6 +195,7 @@ PYTHON
 
 [[ -f dist/wechat-token.wasm ]] || die "dist/wechat-token.wasm is missing: run 'make build'"
 [[ -x $ENVOY ]] || die "$ENVOY is missing: run 'tools/setup.sh test'"
+[[ -x $PROMETHEUS ]] || die "$PROMETHEUS is missing: run 'tools/setup.sh prometheus'"
 tools/build-fake-wechat.sh
 cargo build --quiet --locked --release --package support --bin demo
 
@@ -178,7 +207,8 @@ WECHAT_PORT=$(port 10000)
 METRICS_PORT=$(port 9902)
 CONTROL_PORT=$(port 8081)
 SECOND_WECHAT_PORT=$(port 10010)
-export WECHAT_PORT METRICS_PORT CONTROL_PORT SECOND_WECHAT_PORT
+PROMETHEUS_PORT=$(port 9090)
+export WECHAT_PORT METRICS_PORT CONTROL_PORT SECOND_WECHAT_PORT PROMETHEUS_PORT
 start "$COMPOSE_FILE_SHIPPED"
 
 "${CARGO_TARGET_DIR:-target}/release/demo" \
@@ -188,12 +218,14 @@ start "$COMPOSE_FILE_SHIPPED"
 
 keep_secret envoy the-secret-of-the-demo
 grep -q '"GET /cgi-bin/get_api_domain_ip HTTP/1.1" 200' "$work/envoy.log" || die "no access log, or not with the caller's path"
+monitor envoy
 say "all checks held through $COMPOSE_FILE_SHIPPED"
 stop
 
 start "$COMPOSE_FILE_REDIS"
 tools/compose-redis.py "http://127.0.0.1:$WECHAT_PORT" "http://127.0.0.1:$SECOND_WECHAT_PORT" "http://127.0.0.1:$CONTROL_PORT" \
     "$(compose_word stop --timeout 1 redis)" "$(compose_word start redis)"
+monitor envoy second-envoy
 for service in envoy second-envoy; do
     for secret in the-secret-of-the-demo the-password-of-the-demo; do
         keep_secret "$service" "$secret"

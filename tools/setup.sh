@@ -13,6 +13,7 @@ readonly WASM_TARGET=wasm32-wasip1
 readonly ENVOY_DEMO=1.40.0
 readonly ENVOY_TEST=(1.36.4 1.37.0 1.40.0)
 readonly ENVOY_ALL=(1.36.4 1.37.0 1.39.3 1.40.0)
+readonly ITEMS="build demo run test matrix interop manifests monitoring soak bench lint fuzz mutants release redis h2load prometheus envoy=VERSION"
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2
 readonly CARGO_MUTANTS=27.1.0
@@ -132,6 +133,46 @@ need_php() {
         die "apt-get could not install php-curl: see above"
 }
 
+# Prometheus and promtool. Debian's package is unpacked and not installed: installed, it would start a service.
+need_prometheus() {
+    local folder=$PWD/.tools/prometheus work name
+    [[ -x $folder/prometheus && -x $folder/promtool ]] && return
+    mkdir -p "$folder"
+    if has prometheus && has promtool; then
+        for name in prometheus promtool; do
+            ln -sf "$(command -v "$name")" "$folder/$name"
+        done
+        return
+    fi
+    has apt-get || die "prometheus and promtool are missing: install them, and put them into PATH"
+    say "apt-get download prometheus"
+    work=$(mktemp -d)
+    if [[ $EUID -eq 0 ]]; then
+        # As for other packages, a source that does not answer is no reason to stop.
+        apt-get update >"$work/log" 2>&1 || tail -n 5 "$work/log" >&2
+    fi
+    if ! (cd "$work" && apt-get download prometheus >>log 2>&1 && dpkg-deb --extract prometheus_*.deb .); then
+        tail -n 20 "$work/log" >&2
+        die "prometheus could not be downloaded: see above, then put prometheus and promtool into PATH"
+    fi
+    install -m 755 "$work/usr/bin/prometheus" "$work/usr/bin/promtool" "$folder/"
+    rm -rf "$work"
+}
+
+# Python with the library that builds the dashboard, into .tools/monitoring.
+need_dashboard_builder() {
+    local folder=.tools/monitoring list=envoy/monitoring/requirements.txt
+    [[ -f $folder/stamp ]] && cmp --quiet "$folder/stamp" "$list" && return
+    need_python
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || die "python3 is older than 3.11, which the dashboard's builder library needs"
+    say "installing the dashboard's builder library"
+    rm -rf "$folder"
+    python3 -m venv "$folder" || die "python3 has no venv: run 'sudo apt-get install python3-venv'"
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes -r "$list" ||
+        die "the dashboard's builder library could not be installed: see above"
+    cp "$list" "$folder/stamp"
+}
+
 need_build() {
     need_rust
     need_python
@@ -152,6 +193,7 @@ want() {
             need_package redis-server redis-server
             need_package chromium chromium
             need_package openssl openssl
+            need_prometheus
             ;;
         matrix)
             need_build
@@ -159,6 +201,7 @@ want() {
             need_package redis-server redis-server
             need_package chromium chromium
             need_package openssl openssl
+            need_prometheus
             ;;
         interop)
             need_build
@@ -173,6 +216,13 @@ want() {
             need_package curl curl
             need_php
             tests/interop/neighbours/setup.sh
+            ;;
+        monitoring)
+            need_build
+            need_envoy "$ENVOY_DEMO"
+            need_package redis-server redis-server
+            need_prometheus
+            need_dashboard_builder
             ;;
         soak)
             need_build
@@ -209,12 +259,13 @@ want() {
             ;;
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
+        prometheus) need_prometheus ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix interop soak bench lint fuzz mutants release redis h2load envoy=VERSION" ;;
+        *) die "unknown item '$1': one of $ITEMS" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop soak bench lint fuzz mutants release redis h2load envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: $ITEMS"
 for item in "$@"; do
     want "$item"
 done
