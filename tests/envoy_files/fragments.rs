@@ -10,7 +10,14 @@ pub(super) const PLAIN: &str = "envoy/plain/fragment.yaml";
 pub(super) const HTTPS: &str = "envoy/transparent-https/listener.yaml";
 /// Where the certificate is to be, and the file that names it.
 const PLACE: &str = "/etc/envoy/wechat-https";
-const METRICS: &str = "  # For Prometheus and health checks";
+const OPERATORS: &str = "  # For operators: ";
+/// What of the listener for operators leads to the admin API, which an Envoy that is there has in its own way.
+const METRICS: &str =
+    "  # And the metrics, the one harmless page of the admin API, which itself stays on the loopback.\n";
+const METRICS_ROUTE: &str = r#"              routes:
+              - match: {path: /stats/prometheus, headers: [{name: ":method", string_match: {exact: GET}}]}
+                route: {cluster: admin}
+"#;
 
 const PLAIN_TITLE: &str = "\
 # What an Envoy that you have needs to give every outbound WeChat call a live access_token. Beside your bootstrap:
@@ -23,12 +30,14 @@ const PLAIN_TITLE: &str = "\
 /// All of `envoy.yaml` but what an Envoy that is there has already.
 fn plain_edits(production: &str) -> Edits {
     let title = production.split("\n\n").next().expect("a title");
-    let (_, rest) = production.split_once(METRICS).expect("the metrics");
-    let (metrics, _) = rest.split_once("\n  clusters:\n").expect("clusters");
     let none = |text: String| (text, String::new());
     vec![
         (title.to_owned(), PLAIN_TITLE.to_owned()),
-        none(format!("{METRICS}{metrics}")),
+        none(METRICS.to_owned()),
+        (
+            METRICS_ROUTE.to_owned(),
+            "              routes: []\n".to_owned(),
+        ),
         none(block(production, "  - name: admin\n")),
         none(block(production, "admin:\n")),
     ]
@@ -97,7 +106,9 @@ const TLS: &str = r#"      transport_socket:
 /// The listener of `envoy.yaml`, with TLS.
 fn https(production: &str) -> (String, Edits) {
     let (_, rest) = production.split_once("  listeners:\n").expect("listeners");
-    let (listener, _) = rest.split_once(METRICS).expect("the metrics");
+    let (listener, _) = rest
+        .split_once(OPERATORS)
+        .expect("the listener for operators");
     let edit = |from: &str, to: &str| (from.to_owned(), to.to_owned());
     let before = |text: &str, new: &str| (text.to_owned(), format!("{new}{text}"));
     let after = |text: &str, new: &str| (text.to_owned(), format!("{text}{new}"));
