@@ -21,7 +21,7 @@ scripts() {
 
 # It looks at the shell commands in them with shellcheck.
 workflows() {
-    (cd tests/release && GOTOOLCHAIN=local go tool actionlint ../../.github/workflows/*)
+    (cd tests/release && go tool actionlint ../../.github/workflows/*)
 }
 
 licences() {

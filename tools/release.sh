@@ -62,5 +62,5 @@ python3 tools/oci-image.py --version "$version" --revision "$revision" --created
 
 (cd "$OUT" && find . -maxdepth 1 -type f -printf '%P\0' | sort -z | xargs -0 sha256sum) >"$work/sums"
 cp "$work/sums" "$OUT/SHA256SUMS"
-(cd tests/release && RELEASE_DIR="$PWD/../../$OUT" GOTOOLCHAIN=local go test -mod=readonly -count=1 ./...)
+(cd tests/release && RELEASE_DIR="$PWD/../../$OUT" go test -mod=readonly -count=1 ./...)
 printf '%s: version %s, image %s\n' "$OUT" "$version" "$(cat "$work/digest")"

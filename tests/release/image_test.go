@@ -6,6 +6,8 @@ import (
 	"io"
 	"log"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -52,6 +54,39 @@ func digest(t *testing.T, image v1.Image) string {
 		t.Fatal(err)
 	}
 	return digest.String()
+}
+
+// validate.Index takes a manifest as it is, whatever its name in the layout says.
+func TestEveryBlobIsNamedByItsDigestAndListedWithItsSize(t *testing.T) {
+	listed := map[string]int64{}
+	index, err := layout.ImageIndexFromPath(file(t, "image"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	top, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := image(t).Manifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range append([]v1.Descriptor{top.Manifests[0], manifest.Config}, manifest.Layers...) {
+		listed[part.Digest.Hex] = part.Size
+	}
+	blobs, err := os.ReadDir(file(t, "image/blobs/sha256"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(blobs) != len(listed) {
+		t.Errorf("%d blobs, %d listed", len(blobs), len(listed))
+	}
+	for _, blob := range blobs {
+		data := read(t, filepath.Join("image/blobs/sha256", blob.Name()))
+		if sum(data) != blob.Name() || listed[blob.Name()] != int64(len(data)) {
+			t.Errorf("%s: digest %s, %d bytes, listed with %d", blob.Name(), sum(data), len(data), listed[blob.Name()])
+		}
+	}
 }
 
 func TestTheLayoutHoldsOneValidImageOfOneLayer(t *testing.T) {
