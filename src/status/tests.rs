@@ -1,6 +1,8 @@
 use std::time::Duration;
 
+use base64::prelude::{Engine, BASE64_STANDARD as STANDARD};
 use serde_json::{json, Value};
+use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::config::Role;
@@ -223,6 +225,24 @@ fn apps_that_were_left_out_are_told() {
     let skipped = body["skipped"][0].as_str().unwrap_or_default();
     assert!(skipped.starts_with("apps[1].token_api: "), "{body}");
     assert_eq!(body["ready"], json!(true));
+}
+
+#[test]
+fn the_browser_is_told_to_run_the_page_s_own_script_and_style_only() {
+    let policy = HTML_HEADERS
+        .iter()
+        .find(|header| header.0 == "content-security-policy");
+    for tag in ["style", "script"] {
+        let (_, rest) = HTML.split_once(&format!("<{tag}>")).unwrap();
+        let (inner, rest) = rest.split_once(&format!("</{tag}>")).unwrap();
+        let hash = STANDARD.encode(Sha256::digest(inner));
+        let source = format!("{tag}-src 'sha256-{hash}';");
+        assert!(
+            policy.is_some_and(|(_, policy)| policy.contains(&source)),
+            "{source}"
+        );
+        assert!(!rest.contains(&format!("<{tag}")), "a second {tag}");
+    }
 }
 
 #[test]

@@ -330,15 +330,17 @@ fn a_whole_number_is_one_that_a_double_can_tell_apart() {
 
 #[test]
 fn a_rid_is_what_stands_behind_its_name_up_to_the_next_other_character() {
-    let longest = "a".repeat(64);
+    let longest = format!("{}-a", ["65a1b2c3"; 7].join("-"));
     let with_longest = format!("rid: {longest} and more");
-    let longer = format!("rid: {longest}a");
+    let longer = format!("rid: {}", ["65a1b2c3"; 8].join("-"));
     for (errmsg, expected) in [
         (with_longest.as_str(), Some(longest.as_str())),
         (&longer, None),
         ("rid: 65a1b2c3-0a1b2c3d", Some("65a1b2c3-0a1b2c3d")),
         ("invalid, rid:   abc-1 and more", Some("abc-1")),
         ("rid: a1, rid: b2", Some("b2")),
+        ("rid: 5ec2e7a0b1c2d3e4f5061728394a5b6c", None),
+        ("rid: 65a1b2c3-5ec2e7a0b1c2d3e4f5061728394a5b6c", None),
         ("no such thing", None),
         ("rid", None),
         ("rid: ", None),

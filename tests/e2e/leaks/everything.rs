@@ -122,7 +122,8 @@ async fn rejected_tokens(stage: &Stage) {
 /// Replies to token calls that hold a token or the secret and are no good, on status 200 and others, as JSON and not.
 async fn replies_that_quote(stage: &Stage) {
     let token = stage.world.token();
-    let quote = format!("secret={SECRET}, token={token}, at /cgi-bin/token?secret={SECRET}");
+    let quote =
+        format!("secret={SECRET}, token={token}, at /cgi-bin/token?secret={SECRET}, rid: {SECRET}");
     let unknown = json!({"errcode": 99001, "errmsg": quote}).to_string();
     let known = json!({"errcode": -1, "errmsg": quote}).to_string();
     let page = format!("<html>{quote}</html>");
