@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 MINUTES ?= 10
 MATRIX ?= full
-.PHONY: help demo run build fake-wechat test scale lint matrix interop monitoring soak bench fuzz mutants compose-test clean
+.PHONY: help demo run build fake-wechat test scale lint matrix interop manifests monitoring soak bench fuzz mutants compose-test release clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +43,7 @@ matrix: ## the end-to-end tests on every Envoy version, concurrency and placemen
 	@tools/build-variants.sh
 	@E2E_MATRIX=$(MATRIX) tools/test.sh --test e2e
 
-interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) beside the mesh, on one Redis
+interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) beside the mesh, on one Redis, and through it over https
 	@tools/setup.sh interop
 	@tools/build.sh
 	@cargo run --quiet --release -p interop
@@ -81,6 +81,10 @@ compose-test: ## the shipped compose files on a real container engine
 	@tools/build.sh
 	@tools/build-fake-wechat.sh
 	@tools/compose-test.sh
+
+release: ## dist/release/, all that a release publishes, built twice to see that it is the same (docs/release.md)
+	@tools/setup.sh release
+	@tools/release.sh
 
 clean: ## remove what was built; what was downloaded (.tools/) stays
 	@cargo clean --quiet

@@ -17,7 +17,7 @@
 //! - [`store`]: Redis, where all Envoys agree; [`resp`]: its protocol; [`keeper`]: life cycle and store together
 //! - [`wechat`]: token calls and replies, errcodes, the look at an answer
 //! - [`route`]: which requests are ours; [`rewrite`]: the token in the path; [`reply`]: our own replies
-//! - [`metrics`]: what is counted; [`status`]: what is shown
+//! - [`metrics`]: what is counted; [`status`]: what is shown; [`throttle`]: how much is logged
 //! - [`waiters`]: requests that wait; [`record`], [`message`], [`wire`]: what virtual machines exchange
 //!
 //! The shell acts: [`host`] has the contexts, generic over a `Host` trait, and `host/abi.rs` as the only file that speaks
@@ -38,6 +38,7 @@ pub mod route;
 pub mod secret;
 pub mod status;
 pub mod store;
+pub mod throttle;
 pub mod time;
 pub mod token;
 pub mod waiters;

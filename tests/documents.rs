@@ -2,8 +2,10 @@
 //! code.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
+#[path = "documents/logs.rs"]
+mod logs;
 #[path = "documents/marked.rs"]
 mod marked;
 #[path = "documents/metrics.rs"]

@@ -14,6 +14,8 @@ mod answers;
 mod apps;
 #[path = "e2e/caller_token.rs"]
 mod caller_token;
+#[path = "e2e/chunked.rs"]
+mod chunked;
 #[path = "e2e/clock.rs"]
 mod clock;
 #[path = "e2e/compressed.rs"]
@@ -22,6 +24,8 @@ mod compressed;
 mod configuration;
 #[path = "e2e/dynamic.rs"]
 mod dynamic;
+#[path = "e2e/existing.rs"]
+mod existing;
 #[path = "e2e/faults.rs"]
 mod faults;
 #[path = "e2e/first_calls.rs"]
@@ -88,6 +92,8 @@ mod settings;
 mod status;
 #[path = "e2e/tls.rs"]
 mod tls;
+#[path = "e2e/transparent_https.rs"]
+mod transparent_https;
 #[path = "e2e/traps.rs"]
 mod traps;
 #[path = "e2e/untouched.rs"]

@@ -1,9 +1,12 @@
-//! The YAML files under `envoy/` are right: `envoy.demo.yaml` is `envoy.yaml` but for a short list of edits, every
-//! plugin configuration in them is one that the plugin takes and the schema allows, the real Envoys take them, and the
-//! compose file starts what they name. `UPDATE_ENVOY=1 cargo test --test envoy_files` writes the demo file anew.
+//! The YAML files under `envoy/` are right: `envoy.demo.yaml` and the fragments are `envoy.yaml` but for a short list of edits,
+//! every plugin configuration in them is one that the plugin takes and the schema allows, the real Envoys take them, and the
+//! compose file starts what they name. `UPDATE_ENVOY=1 cargo test --test envoy_files` writes the files that are made anew.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
 #![allow(clippy::panic, clippy::expect_used)]
+
+#[path = "envoy_files/fragments.rs"]
+mod fragments;
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,10 +15,11 @@ use serde_json::Value;
 use support::envoy::{workspace, Config, Envoy};
 use wechat_token::config::{Config as PluginConfig, Role};
 
-const FILES: [&str; 3] = [
+const FILES: [&str; 4] = [
     "envoy/envoy.yaml",
     "envoy/envoy.demo.yaml",
     "envoy/envoy.demo.redis.yaml",
+    fragments::PLAIN,
 ];
 const VERSIONS: [&str; 2] = ["1.37.0", "1.40.0"];
 

@@ -19,6 +19,11 @@ scripts() {
     shellcheck "${files[@]}"
 }
 
+# It looks at the shell commands in them with shellcheck.
+workflows() {
+    (cd tests/release && GOTOOLCHAIN=local go tool actionlint ../../.github/workflows/*)
+}
+
 licences() {
     .tools/cargo/bin/cargo-deny --log-level error --locked --workspace check --hide-inclusion-graph licenses bans sources
 }
@@ -37,6 +42,7 @@ check "licences, bans, sources" licences
 check "crates in the .wasm" wasm_crates
 check "imports, exports and size of the .wasm" tools/build.sh
 check "shell scripts" scripts
+check "workflows" workflows
 
 if [[ ${#failed[@]} -gt 0 ]]; then
     printf 'lint: failed: %s\n' "${failed[@]}" >&2

@@ -13,9 +13,12 @@ readonly WASM_TARGET=wasm32-wasip1
 readonly ENVOY_DEMO=1.40.0
 readonly ENVOY_TEST=(1.36.4 1.37.0 1.40.0)
 readonly ENVOY_ALL=(1.36.4 1.37.0 1.39.3 1.40.0)
+readonly ITEMS="build demo run test matrix interop manifests monitoring soak bench lint fuzz mutants release redis h2load prometheus envoy=VERSION"
 readonly CARGO_DENY=0.20.2
 readonly CARGO_FUZZ=0.13.2
 readonly CARGO_MUTANTS=27.1.0
+readonly CARGO_CYCLONEDX=0.5.9
+readonly CARGO_ABOUT=0.9.1
 
 apt_updated=
 
@@ -106,12 +109,28 @@ need_cxx() {
     need_package c++ build-essential
 }
 
-# A tool of cargo's that is compiled: its name, its version.
+# A tool of cargo's that is compiled: its name, its version, more for `cargo install`. Without link-time optimization, which some ask for: it doubles the time.
 need_cargo_tool() {
     local name=$1 version=$2 target=.tools/cargo/bin/$1
-    [[ -x $target && $("$target" "${name#cargo-}" --version) == "$name $version" ]] && return
+    [[ -x $target && $("$target" "${name#cargo-}" --version) == *" $version" ]] && return
     say "compiling $name $version (once, some minutes)"
-    cargo install "$name" --quiet --locked --version "$version" --root .tools/cargo || die "$name could not be compiled: see above"
+    CARGO_PROFILE_RELEASE_LTO=off cargo install "$name" --quiet --locked --version "$version" --root .tools/cargo "${@:3}" ||
+        die "$name could not be compiled: see above"
+}
+
+# Tools and tests in Go: modules with their sums, tests/release.
+need_go() {
+    has go || die "go is missing: install Go 1.26 or newer"
+}
+
+# PHP, with the extension that its libraries call curl by.
+need_php() {
+    need_package php php-cli
+    php -m | grep -x curl >/dev/null && return
+    [[ $EUID -eq 0 ]] || die "PHP has no curl: run 'sudo apt-get install php-curl'"
+    say "apt-get install php-curl"
+    DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends php-curl >/dev/null ||
+        die "apt-get could not install php-curl: see above"
 }
 
 # Prometheus and promtool. Debian's package is unpacked and not installed: installed, it would start a service.
@@ -173,6 +192,7 @@ want() {
             need_envoy "${ENVOY_TEST[@]}"
             need_package redis-server redis-server
             need_package chromium chromium
+            need_package openssl openssl
             need_prometheus
             ;;
         matrix)
@@ -180,6 +200,7 @@ want() {
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
             need_package chromium chromium
+            need_package openssl openssl
             need_prometheus
             ;;
         interop)
@@ -189,6 +210,11 @@ want() {
             need_package java openjdk-17-jdk-headless
             need_package mvn maven
             need_package npm npm
+            need_package openssl openssl
+            need_package unshare util-linux
+            need_package ip iproute2
+            need_package curl curl
+            need_php
             tests/interop/neighbours/setup.sh
             ;;
         monitoring)
@@ -216,6 +242,7 @@ want() {
             need_component rustfmt rustfmt
             need_component cargo-clippy clippy
             need_package shellcheck shellcheck
+            need_go
             need_cxx
             need_cargo_deny
             ;;
@@ -224,15 +251,21 @@ want() {
             need_cxx
             need_cargo_tool cargo-fuzz "$CARGO_FUZZ"
             ;;
+        release)
+            need_build
+            need_go
+            need_cargo_tool cargo-cyclonedx "$CARGO_CYCLONEDX"
+            need_cargo_tool cargo-about "$CARGO_ABOUT" --features cli
+            ;;
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
         prometheus) need_prometheus ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix interop monitoring soak bench lint fuzz mutants redis h2load prometheus envoy=VERSION" ;;
+        *) die "unknown item '$1': one of $ITEMS" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop monitoring soak bench lint fuzz mutants redis h2load prometheus envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: $ITEMS"
 for item in "$@"; do
     want "$item"
 done

@@ -7,11 +7,13 @@
 
 pub mod callbacks;
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use crate::host::headers::HeaderMap;
 use crate::host::{Callout, Cas, Headers, Host, HostError};
 use crate::metrics::Kind;
+use crate::throttle::Throttle;
 use crate::time::{millis, Millis, UnixMillis};
 
 const RESPONSE_BODY: u32 = 1;
@@ -332,6 +334,10 @@ fn short(value: u64) -> u32 {
 
 struct Logger;
 
+thread_local! {
+    static THROTTLE: RefCell<Throttle> = RefCell::default();
+}
+
 impl log::Log for Logger {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true
@@ -345,7 +351,17 @@ impl log::Log for Logger {
             log::Level::Warn => 3,
             log::Level::Error => 4,
         };
-        let line = record.args().to_string();
+        let mut line = record.args().to_string();
+        let now = Millis(Envoy::clock(1));
+        let admitted = THROTTLE.with(|throttle| match throttle.try_borrow_mut() {
+            Ok(mut throttle) => throttle.admit(&line, now),
+            Err(_) => Some(0),
+        });
+        match admitted {
+            None => return,
+            Some(0) => {}
+            Some(withheld) => line.push_str(&format!(" withheld={withheld}")),
+        }
         unsafe { proxy_log(level, line.as_ptr(), line.len()) };
     }
 

@@ -1,7 +1,20 @@
 //! No token and no secret is seen outside of the calls they belong to.
 //!
 //! Every end-to-end test looks for those of its own world in the log and on the admin pages when it finishes. Here are
-//! the requests and the troubles that bring one close to a log.
+//! the requests and the troubles that bring one close to a log, and everything else that an Envoy can tell.
+
+#[path = "leaks/collector.rs"]
+mod collector;
+#[path = "leaks/debugging.rs"]
+mod debugging;
+#[path = "leaks/everything.rs"]
+mod everything;
+#[path = "leaks/sinks.rs"]
+mod sinks;
+#[path = "leaks/stage.rs"]
+mod stage;
+#[path = "leaks/words.rs"]
+mod words;
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ use serde_json::json;
 use support::client::raw::Raw;
 use support::client::{Answer, ClientError};
 
-use crate::settings::{in_each_setting, Placement};
+use crate::settings::{in_each_setting, versions_and_placements, Placement, Setting};
 use crate::upstream::Upstream;
 use crate::world::{http_options, plan, World, HOST, MANAGER};
 
@@ -214,43 +214,58 @@ fn with_trailer(path: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn trailers_pass_in_both_directions_and_a_rejection_before_them_is_seen() {
     in_each_setting(|setting| async move {
-        let upstream = Upstream::start(|head| with_trailer(name(head))).await;
-        let mut plan = plan(setting).to(&upstream);
-        let enabled = json!({"enable_trailers": true});
-        plan.config
-            .set(&format!("{MANAGER}.http_protocol_options"), &enabled);
-        http_options(&mut plan.config)["explicit_http_config"]["http_protocol_options"] =
-            serde_norway::to_value(enabled).unwrap();
-        let world = plan.start().await;
-        for name in ["good", "unfinished", "rejected"] {
-            let mut raw = Raw::connect(world.envoy.address("wechat")).await.unwrap();
-            let headers = [
-                ("host", HOST),
-                ("te", "trailers"),
-                ("trailer", "x-sent"),
-                ("transfer-encoding", "chunked"),
-                ("connection", "close"),
-            ];
-            let target = format!("/cgi-bin/{name}");
-            raw.send_head("POST", &target, &headers).await.unwrap();
-            raw.send_chunk(b"body").await.unwrap();
-            raw.send(b"0\r\nx-sent: 5\r\n\r\n").await.unwrap();
-            let begun = tokio::time::Instant::now();
-            let answer = raw.read_to_end().await.unwrap();
-            let answer = String::from_utf8(answer).unwrap();
-            assert!(begun.elapsed() < AT_ONCE, "{name}");
-            assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-            assert!(answer.ends_with("0\r\nx-sum: 7\r\n\r\n"), "{answer}");
-            let request = upstream.last().unwrap();
-            assert_eq!(request.body, "4\r\nbody\r\n0\r\nx-sent: 5\r\n\r\n");
-            let is_marked = answer.contains("x-wechat-token-retry: 1");
-            let is_passed = world.setting.placement == Placement::Downstream;
-            assert_eq!(is_marked, name == "rejected" && is_passed, "{answer}");
-        }
-        world
-            .wait_until_counted("wechat_token_rejected_total", 1)
-            .await;
-        world.finish().await;
+        trailers_pass(setting, false).await;
     })
     .await;
+    for setting in versions_and_placements() {
+        trailers_pass(setting, true).await;
+    }
+}
+
+/// A body that was collected, to get its length, loses its trailers.
+async fn trailers_pass(setting: Setting, is_collected: bool) {
+    let upstream = Upstream::start(|head| with_trailer(name(head))).await;
+    let mut plan = plan(setting).to(&upstream);
+    if !is_collected {
+        plan.without_buffer();
+    }
+    let enabled = json!({"enable_trailers": true});
+    plan.config
+        .set(&format!("{MANAGER}.http_protocol_options"), &enabled);
+    http_options(&mut plan.config)["explicit_http_config"]["http_protocol_options"] =
+        serde_norway::to_value(enabled).unwrap();
+    let world = plan.start().await;
+    for name in ["good", "unfinished", "rejected"] {
+        let mut raw = Raw::connect(world.envoy.address("wechat")).await.unwrap();
+        let headers = [
+            ("host", HOST),
+            ("te", "trailers"),
+            ("trailer", "x-sent"),
+            ("transfer-encoding", "chunked"),
+            ("connection", "close"),
+        ];
+        let target = format!("/cgi-bin/{name}");
+        raw.send_head("POST", &target, &headers).await.unwrap();
+        raw.send_chunk(b"body").await.unwrap();
+        raw.send(b"0\r\nx-sent: 5\r\n\r\n").await.unwrap();
+        let begun = tokio::time::Instant::now();
+        let answer = raw.read_to_end().await.unwrap();
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(begun.elapsed() < AT_ONCE, "{name}");
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(answer.ends_with("0\r\nx-sum: 7\r\n\r\n"), "{answer}");
+        let request = upstream.last().unwrap();
+        let body = match is_collected {
+            true => "body",
+            false => "4\r\nbody\r\n0\r\nx-sent: 5\r\n\r\n",
+        };
+        assert_eq!(request.body, body);
+        let is_marked = answer.contains("x-wechat-token-retry: 1");
+        let is_passed = world.setting.placement == Placement::Downstream;
+        assert_eq!(is_marked, name == "rejected" && is_passed, "{answer}");
+    }
+    world
+        .wait_until_counted("wechat_token_rejected_total", 1)
+        .await;
+    world.finish().await;
 }

@@ -46,13 +46,13 @@ const FEW: [Setting; 4] = [
 /// [`FEW`]; where `E2E_MATRIX` asks for it, half of the product, in which each pair of values of two dimensions occurs
 /// (`pairs`), or the whole of it (`full`).
 pub(crate) fn settings() -> Vec<Setting> {
-    let matrix = std::env::var("E2E_MATRIX").unwrap_or_default();
+    let matrix = std::env::var_os("E2E_MATRIX").unwrap_or_default();
     if matrix.is_empty() {
         return FEW.to_vec();
     }
     assert!(
         matrix == "pairs" || matrix == "full",
-        "E2E_MATRIX={matrix}; allowed: pairs, full"
+        "E2E_MATRIX={matrix:?}; allowed: pairs, full"
     );
     let mut chosen = Vec::new();
     for (row, version) in ["1.37.0", "1.39.3", "1.40.0"].into_iter().enumerate() {

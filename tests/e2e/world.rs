@@ -105,6 +105,14 @@ impl Plan {
         filters.as_sequence_mut().expect("http_filters")
     }
 
+    /// Bodies without Content-Length go on as they come.
+    pub(crate) fn without_buffer(&mut self) {
+        let route = "route_config.virtual_hosts[name=wechat].routes[0]";
+        let place = format!("{MANAGER}.{route}.typed_per_filter_config");
+        assert!(self.config.find(&place).is_some(), "the buffer's switch");
+        self.config.remove(&place);
+    }
+
     pub(crate) fn builder(self, fake: &FakeWeChat) -> Builder {
         self.builder_apart(fake, fake.address())
     }

@@ -8,15 +8,18 @@
 //! 3. *Together*: several rotations, made by whoever is first.
 //! 4. *By themselves*: each library's key is lost, so it makes a call of its own; the mesh follows.
 //! 5. *Refused*: WeChat refuses the token, and both sides find a new one.
+//!
+//! Then [`https`]: the same libraries with nothing but the mesh, which they call as they call WeChat.
 
 mod cases;
+mod https;
 mod mesh;
 mod neighbour;
 mod phases;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
 /// Services with unmodified WeChat libraries beside the mesh.
 #[derive(Debug, Parser)]
@@ -26,6 +29,17 @@ struct Args {
     /// Rotations in the phase "together".
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
     rotations: u64,
+    /// Only this part; both without it.
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// Beside the mesh, on one Redis.
+    Redis,
+    /// Through the mesh, over https.
+    Https,
 }
 
 // Envoy ends with the thread that started it, so that thread must be the main one.
@@ -38,9 +52,11 @@ async fn main() -> ExitCode {
             args.libraries.is_empty() || args.libraries.iter().any(|name| name == case.title)
         })
         .collect();
-    match phases::run(&cases, args.rotations).await {
+    match run(&cases, &args).await {
         Ok(()) => {
-            println!("interop: one token for the mesh and all its neighbours");
+            if !https::is_inside() {
+                println!("interop: one token for the mesh and all its neighbours");
+            }
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -48,4 +64,14 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn run(cases: &[cases::Case], args: &Args) -> anyhow::Result<()> {
+    if args.only != Some(Part::Https) {
+        phases::run(cases, args.rotations).await?;
+    }
+    if args.only != Some(Part::Redis) {
+        https::run(args.rotations).await?;
+    }
+    Ok(())
 }

@@ -42,6 +42,8 @@ pub(crate) struct Places {
     pub(crate) wechat: String,
     pub(crate) secret: &'static str,
     pub(crate) run: Duration,
+    /// Variables besides those.
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Neighbour {
@@ -73,6 +75,9 @@ impl Neighbour {
             .chain(case.settings(appid, mode == Mode::Own))
         {
             command.env(format!("NEIGHBOUR_{name}"), value);
+        }
+        for (name, value) in &places.environment {
+            command.env(name, value);
         }
         let mut child = command
             .stdout(Stdio::piped())

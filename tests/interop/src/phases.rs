@@ -66,6 +66,7 @@ async fn alone_and_joined(cases: &[Case], rotations: u64) -> Result<World> {
         wechat: fake.url("").trim_end_matches('/').to_owned(),
         secret: SECRET,
         run: Duration::from_secs(LIFETIME * (rotations + 8)),
+        environment: Vec::new(),
     };
     let mut alone = Vec::new();
     for (case, appid) in cases.iter().zip(&own_apps) {
@@ -328,7 +329,7 @@ async fn until(within: Duration, what: &str, mut holds: impl FnMut() -> bool) ->
 }
 
 /// No token and no secret that ever was may be in a text.
-fn search(fake: &FakeWeChat, whose: &str, text: &str) -> Result<()> {
+pub(crate) fn search(fake: &FakeWeChat, whose: &str, text: &str) -> Result<()> {
     let leaks = fake.leaks();
     let found = leaks
         .iter()
@@ -341,6 +342,6 @@ fn search(fake: &FakeWeChat, whose: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn tell(start: Instant, what: &str) {
+pub(crate) fn tell(start: Instant, what: &str) {
     println!("interop: {:3} s: {what}", start.elapsed().as_secs());
 }

@@ -1,0 +1,78 @@
+//! How many log lines of a kind there may be: whatever meets 10,000 apps or requests at once, the log stays readable, and
+//! what was left out is told as a number.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::time::Millis;
+
+/// Lines of a kind that may be written in a [`WINDOW`].
+const MOST_LINES: u32 = 100;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The lines of one virtual machine.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    /// By the line's first word, `event=…`: there are as many as the code has kinds of lines.
+    kinds: BTreeMap<String, Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    since: Millis,
+    lines: u32,
+    withheld: u64,
+}
+
+impl Throttle {
+    /// Whether a line may be written; if so, how many of its kind were not since the last one.
+    pub fn admit(&mut self, line: &str, now: Millis) -> Option<u64> {
+        let kind = line.split(' ').next().unwrap_or_default();
+        let window = match self.kinds.get_mut(kind) {
+            Some(window) => window,
+            None => self.kinds.entry(kind.to_owned()).or_default(),
+        };
+        if now.since(window.since) >= WINDOW {
+            window.since = now;
+            window.lines = 0;
+        }
+        if window.lines >= MOST_LINES {
+            window.withheld = window.withheld.saturating_add(1);
+            return None;
+        }
+        window.lines += 1;
+        Some(std::mem::take(&mut window.withheld))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_one_kind_is_cut_and_its_rest_told_as_a_number() {
+        let mut throttle = Throttle::default();
+        let mut write = |line: &str, ms: u64| throttle.admit(line, Millis(1_000_000 + ms));
+        for n in 0..250 {
+            let line = format!("event=refresh_failed app=wx{n}");
+            assert_eq!(write(&line, n), (n < 100).then_some(0), "{n}");
+        }
+        assert_eq!(
+            write("event=redis_failed app=wx1", 250),
+            Some(0),
+            "another kind"
+        );
+        assert_eq!(write("event=refresh_failed", 9_999), None);
+        assert_eq!(write("event=refresh_failed", 10_000), Some(151));
+        assert_eq!(write("event=refresh_failed", 10_001), Some(0));
+    }
+
+    #[test]
+    fn few_lines_are_never_cut() {
+        let mut throttle = Throttle::default();
+        for n in 0..1_000 {
+            let now = Millis(n * 100);
+            assert_eq!(throttle.admit("event=token_renewed", now), Some(0), "{n}");
+        }
+    }
+}
