@@ -153,7 +153,8 @@ need_image() {
     need_stand_in
     if [[ $image == prom/prometheus:* ]]; then
         # The only one whose entry point the compose file relies on.
-        printf 'FROM %s\nENTRYPOINT ["/bin/prometheus"]\n' "$STAND_IN" | docker build --quiet --tag "$image" - >/dev/null
+        printf 'FROM %s\nENTRYPOINT ["/bin/prometheus"]\n' "$STAND_IN" | docker build --quiet --tag "$image" - >"$work/build.log" 2>&1 ||
+            { cat "$work/build.log" >&2 && die "the stand-in for $image cannot be made: see above"; }
     else
         docker tag "$STAND_IN" "$image"
     fi
