@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 MINUTES ?= 10
-.PHONY: help demo run build fake-wechat test scale lint matrix interop soak bench fuzz mutants compose-test clean
+.PHONY: help demo run build fake-wechat test scale lint matrix interop manifests soak bench fuzz mutants compose-test clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,12 @@ interop: ## services with unmodified WeChat libraries (Java, Go, Python, Node) b
 	@tools/setup.sh interop
 	@tools/build.sh
 	@cargo run --quiet --release -p interop
+
+manifests: ## the shipped Istio and Envoy Gateway files, read by the real control planes, at work in a real Envoy
+	@tools/setup.sh manifests
+	@tools/build.sh
+	@tools/build-variants.sh
+	@cargo run --quiet --release -p manifests
 
 soak: ## load with random faults on a real Envoy: make soak MINUTES=60, SEED=… repeats a run's plan
 	@tools/setup.sh soak

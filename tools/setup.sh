@@ -147,6 +147,11 @@ want() {
             need_package npm npm
             tests/interop/neighbours/setup.sh
             ;;
+        manifests)
+            need_build
+            need_envoy "$ENVOY_DEMO"
+            tests/manifests/setup.sh
+            ;;
         soak)
             need_build
             need_envoy "$ENVOY_DEMO"
@@ -176,11 +181,11 @@ want() {
         redis) need_package redis-server redis-server ;;
         h2load) need_package h2load nghttp2-client ;;
         envoy=*) need_envoy "${1#envoy=}" ;;
-        *) die "unknown item '$1': one of build demo run test matrix interop soak bench lint fuzz mutants redis h2load envoy=VERSION" ;;
+        *) die "unknown item '$1': one of build demo run test matrix interop manifests soak bench lint fuzz mutants redis h2load envoy=VERSION" ;;
     esac
 }
 
-[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop soak bench lint fuzz mutants redis h2load envoy=VERSION"
+[[ $# -gt 0 ]] || die "say what to set up: build demo run test matrix interop manifests soak bench lint fuzz mutants redis h2load envoy=VERSION"
 for item in "$@"; do
     want "$item"
 done

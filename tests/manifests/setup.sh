@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Builds the control planes that read the shipped manifests into .tools/manifests/.
+#
+#   tests/manifests/setup.sh [gateway]     all of them without an argument
+#
+# Each is a Go module of its own here, in which the versions are pinned. What has not changed since its last build is left alone: a second run does nothing and
+# says nothing. It leaves out Go itself.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+here=$PWD
+out=$(cd ../.. && pwd)/.tools/manifests
+
+say() { printf 'set-up: %s\n' "$*"; }
+
+die() {
+    printf 'set-up: %s\n' "$*" >&2
+    exit 1
+}
+
+# What a part's build is made of, as one hash.
+stamp_of() {
+    (cd "$here" && find "$1" setup.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1)
+}
+
+# The folder of a module that the part's go.mod names.
+module() {
+    go list -mod=readonly -m -f '{{.Dir}}' "$1"
+}
+
+# Called with `||`, so `set -e` does not hold in what follows: each command is chained to the next.
+
+# Envoy Gateway's command line, which has its translation, and the schemas that its installation gives to Kubernetes.
+build_gateway() {
+    local gateway
+    cd gateway &&
+        go build -mod=readonly -trimpath -ldflags=-s -o "$out/gateway/egctl" github.com/envoyproxy/gateway/cmd/egctl &&
+        gateway=$(module github.com/envoyproxy/gateway) &&
+        cp -r "$gateway/charts/gateway-helm/crds" "$out/gateway/crds" &&
+        chmod -R u+w "$out/gateway"
+}
+
+command -v go >/dev/null 2>&1 || die "go is missing: install Go 1.26 or newer"
+[[ $# -gt 0 ]] || set -- gateway
+for part in "$@"; do
+    [[ $part =~ ^(gateway)$ ]] || die "unknown part '$part': one of gateway"
+    stamp=$(stamp_of "$part")
+    [[ -f $out/$part.stamp && $(<"$out/$part.stamp") == "$stamp" ]] && continue
+    say "building the control plane $part (once, some minutes)"
+    rm -rf "${out:?}/$part"
+    mkdir -p "$out/$part"
+    (build_"$part") || die "the control plane $part could not be built: see above"
+    printf '%s\n' "$stamp" >"$out/$part.stamp"
+done
