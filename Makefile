@@ -54,6 +54,12 @@ monitoring: ## dashboard and alerts on a real Prometheus, through a scripted inc
 	@tools/build-variants.sh
 	@tools/test.sh --features monitoring --test monitoring
 
+manifests: ## the shipped Istio and Envoy Gateway files, read by the real control planes, at work in a real Envoy
+	@tools/setup.sh manifests
+	@tools/build.sh
+	@tools/build-variants.sh
+	@cargo run --quiet --release -p manifests
+
 soak: ## load with random faults on a real Envoy: make soak MINUTES=60, SEED=… repeats a run's plan
 	@tools/setup.sh soak
 	@tools/build-variants.sh

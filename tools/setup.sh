@@ -224,6 +224,11 @@ want() {
             need_prometheus
             need_dashboard_builder
             ;;
+        manifests)
+            need_build
+            need_envoy "$ENVOY_DEMO"
+            tests/manifests/setup.sh
+            ;;
         soak)
             need_build
             need_envoy "$ENVOY_DEMO"

@@ -8,13 +8,13 @@ use std::time::Duration;
 use serde_json::json;
 use support::envoy::Config;
 use support::redis::Redis;
+use support::tls::Authority;
 use support::wait::until;
 use tempfile::TempDir;
 
 use crate::mesh::{busy, mesh, LONG, PASSWORD, RECORD};
 use crate::settings::in_settings_at_once;
 use crate::tls::compare;
-use crate::tls::server::Authority;
 
 const FILE: &str = "envoy/redis.yaml";
 /// The name in it.

@@ -3,18 +3,15 @@
 //!
 //! The injector's place is part of that file, and neither certificates nor SNI can depend on the number of workers.
 
-#[path = "tls/server.rs"]
-pub(crate) mod server;
-
 use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::json;
 use serde_norway::Value;
 use support::envoy::{workspace, Config};
+use support::tls::{Authority, TlsServer};
 use support::wechat::{FakeWeChat, Settings};
 
-use self::server::{Authority, TlsServer};
 use crate::settings::{versions_and_placements, Placement, Setting};
 use crate::world::{World, APPID, HOST, SECRET, SOON};
 

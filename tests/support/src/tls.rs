@@ -16,26 +16,29 @@ use tokio_rustls::rustls::server::{Acceptor, ServerConfig};
 use tokio_rustls::LazyConfigAcceptor;
 
 /// A certificate authority of the test's own.
-pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A running server; dropping it stops it.
-pub(crate) struct TlsServer {
-    pub(crate) address: SocketAddr,
+#[derive(Debug)]
+pub struct TlsServer {
+    /// Where it listens.
+    pub address: SocketAddr,
     met: Arc<Mutex<Met>>,
     accepting: JoinHandle<()>,
 }
 
 /// Who came.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Met {
+pub struct Met {
     /// The name that each connection asked for (SNI), also where it then went away.
-    pub(crate) names: Vec<Option<String>>,
+    pub names: Vec<Option<String>>,
     /// The protocol (ALPN) of each connection that took the certificate.
-    pub(crate) protocols: Vec<Option<String>>,
+    pub protocols: Vec<Option<String>>,
 }
 
 impl Authority {
-    pub(crate) fn new() -> Self {
+    /// A new one.
+    pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
@@ -47,12 +50,12 @@ impl Authority {
     }
 
     /// What whoever trusts it needs.
-    pub(crate) fn pem(&self) -> String {
+    pub fn pem(&self) -> String {
         self.0.pem()
     }
 
     /// A new certificate for a host, and its key.
-    pub(crate) fn certify(&self, name: &str) -> (Certificate, KeyPair) {
+    pub fn certify(&self, name: &str) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         (params.signed_by(&key, &self.0).unwrap(), key)
@@ -75,7 +78,7 @@ impl Authority {
 
 impl TlsServer {
     /// Passes on to `to` what comes to it as the host `name`.
-    pub(crate) async fn start(authority: &Authority, name: &str, to: SocketAddr) -> Self {
+    pub async fn start(authority: &Authority, name: &str, to: SocketAddr) -> Self {
         let config = Arc::new(authority.server_config(name));
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -93,8 +96,21 @@ impl TlsServer {
         }
     }
 
-    pub(crate) fn met(&self) -> Met {
+    /// Who came so far.
+    pub fn met(&self) -> Met {
         self.met.lock().unwrap().clone()
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::fmt::Debug for Authority {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Authority")
     }
 }
 
