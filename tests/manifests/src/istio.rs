@@ -1,0 +1,387 @@
+//! Istio: the shipped files, read by istiod's own discovery code, its injection and its agent, at work in a real Envoy.
+//!
+//! Each deployment runs in a world of its own ([`world`]), where `http://api.weixin.qq.com` is called as any service calls it: the call
+//! is captured by the rules that `istio-init` sets. What differs from a cluster is said in the README of `tests/manifests/istio`.
+
+mod identity;
+mod injected;
+mod planted;
+mod pod;
+mod relay;
+mod tools;
+mod web;
+pub(crate) mod world;
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{ensure, Context, Result};
+use serde::Deserialize as _;
+use serde_json::{json, Value};
+use support::client::Client;
+use support::envoy::binary;
+
+use self::identity::MeshAuthority;
+use self::injected::{Cluster, Programs};
+use self::pod::{Place, Pod};
+use self::relay::Relay;
+use self::tools::{built, inject, shipped, Discovery};
+use self::web::Web;
+use self::world::{ARTIFACTS, FOLDER, OUTSIDE};
+use crate::deployment::{Deployment, OnRejected, Pending, Running};
+use crate::wechat::{WeChat, HOST, SECRET};
+
+const ENVOY: &str = "1.40.0";
+/// The file of the CAs in Istio's proxy image, and here.
+const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The line that names the refresher.
+const BOOTSTRAP_ANNOTATION: &str = "sidecar.istio.io/bootstrapOverride: wechat-token-refresher";
+/// The gateway's namespace, and its service.
+const EGRESS: &str = "wechat-egress";
+/// A service that calls WeChat through the gateway: it has nothing of ours.
+const SERVICE_WITHOUT_PLUGIN: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop, namespace: shop}
+spec:
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      containers: [{name: shop, image: shop}]
+";
+
+/// One of Istio's.
+struct Istio {
+    name: &'static str,
+    about: &'static str,
+    /// The files that a user applies.
+    files: &'static [&'static str],
+    on_rejected: OnRejected,
+    has_refresher: bool,
+    kind: Kind,
+    /// The pod of the running service.
+    calls_from: Cell<Option<Place>>,
+}
+
+/// Where the plugin is, and how it gets there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// In the service's own sidecar.
+    Sidecar,
+    /// There, without the line that names the refresher.
+    WithoutBootstrap,
+    /// There, by `injection-values.yaml` and for the whole mesh.
+    MeshWide,
+    /// In a gateway, to which the service's sidecar sends what is for WeChat.
+    Egress,
+    /// In the sidecar's listeners, fetched by the agent.
+    WasmPlugin,
+}
+
+/// All of Istio's, in the order in which they run.
+pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
+    let sidecar = &[
+        "sidecar/wechat.yaml",
+        "sidecar/injector.yaml",
+        "sidecar/refresher.yaml",
+        "sidecar/deployment.yaml",
+    ];
+    let all = [
+        Istio {
+            name: "istio-sidecar",
+            about: "envoy/istio/sidecar, by injection, discovery and agent of Istio",
+            files: sidecar,
+            on_rejected: OnRejected::Resent,
+            has_refresher: true,
+            kind: Kind::Sidecar,
+            calls_from: Cell::new(None),
+        },
+        Istio {
+            name: "istio-sidecar-without-bootstrap",
+            about: "envoy/istio/sidecar without refresher.yaml: the EnvoyFilter alone",
+            files: sidecar,
+            on_rejected: OnRejected::Resent,
+            has_refresher: false,
+            kind: Kind::WithoutBootstrap,
+            calls_from: Cell::new(None),
+        },
+        Istio {
+            name: "istio-mesh-wide",
+            about: "envoy/istio/sidecar in Istio's root namespace, by injection-values.yaml",
+            files: &[
+                "sidecar/wechat.yaml",
+                "sidecar/injector.yaml",
+                "sidecar/refresher.yaml",
+                "sidecar/deployment-by-template.yaml",
+            ],
+            on_rejected: OnRejected::Resent,
+            has_refresher: true,
+            kind: Kind::MeshWide,
+            calls_from: Cell::new(None),
+        },
+        Istio {
+            name: "istio-egress-gateway",
+            about: "envoy/istio/egress-gateway, behind a service's sidecar by mutual TLS",
+            files: &[
+                "egress-gateway/wechat.yaml",
+                "egress-gateway/injector.yaml",
+                "egress-gateway/refresher.yaml",
+                "egress-gateway/deployment.yaml",
+            ],
+            on_rejected: OnRejected::Resent,
+            has_refresher: true,
+            kind: Kind::Egress,
+            calls_from: Cell::new(None),
+        },
+        Istio {
+            name: "istio-wasm-plugin",
+            about: "envoy/istio/wasm-plugin, the .wasm fetched by Istio's agent over HTTP",
+            files: &[
+                "wasm-plugin/wechat.yaml",
+                "wasm-plugin/wasm-plugin.yaml",
+                "wasm-plugin/deployment.yaml",
+            ],
+            on_rejected: OnRejected::Unnoticed,
+            has_refresher: false,
+            kind: Kind::WasmPlugin,
+            calls_from: Cell::new(None),
+        },
+    ];
+    let boxed = |istio| Box::new(istio) as Box<dyn Deployment>;
+    all.into_iter().map(boxed).collect()
+}
+
+impl Deployment for Istio {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn on_rejected(&self) -> OnRejected {
+        self.on_rejected
+    }
+
+    fn has_refresher(&self) -> bool {
+        self.has_refresher
+    }
+
+    fn wants_a_world(&self) -> bool {
+        true
+    }
+
+    fn read(&self) -> Pending<'_, Vec<String>> {
+        Box::pin(planted::read(self.files))
+    }
+
+    fn beside(&self) -> Pending<'_, Option<String>> {
+        Box::pin(async {
+            let place = self.calls_from.get().context("a running pod")?;
+            unmodified(place).await.map(Some)
+        })
+    }
+
+    fn start<'a>(&'a self, wechat: &'a WeChat, plugin: &'a Path) -> Pending<'a, Running> {
+        Box::pin(self.begin(wechat, plugin))
+    }
+}
+
+impl Istio {
+    async fn begin(&self, wechat: &WeChat, plugin: &Path) -> Result<Running> {
+        world::make().await?;
+        fs::write("/etc/hosts", hosts())?;
+        fs::copy(wechat.ca_file(), CA_BUNDLE)?;
+        let outside = SocketAddr::from((OUTSIDE, 443));
+        let relay = Relay::start(None, outside, wechat.tls.address).await?;
+        let files = self.as_applied(plugin).await?;
+        let values =
+            (self.kind == Kind::MeshWide).then(|| shipped("sidecar/injection-values.yaml"));
+        let deployments = inject(values.as_deref(), &files).await?;
+        let ours = deployments.first().context("a Deployment")?;
+        let place = Place::new();
+        let cluster = cluster(&files, plugin).await?;
+        let mut all = files.clone();
+        if self.kind == Kind::Egress {
+            all.push(write("endpoints.yaml", &endpoints(ours, place)?)?);
+        }
+        let discovery = Discovery::start(cluster.discovery, &all).await?;
+        let web = match self.kind {
+            Kind::WasmPlugin => {
+                let listen = SocketAddr::from((ARTIFACTS, 80));
+                Some(Web::start(listen, "/wechat-token.wasm", fs::read(plugin)?).await?)
+            }
+            _ => None,
+        };
+        let pod = Pod::start(ours, place, &cluster).await?;
+        let client = match self.kind {
+            Kind::Egress => {
+                let file = write("service.yaml", SERVICE_WITHOUT_PLUGIN)?;
+                let service = inject(None, &[file]).await?;
+                let service = service.first().context("a Deployment")?;
+                Some(Pod::start(service, Place::new(), &cluster).await?)
+            }
+            _ => None,
+        };
+        if let Some(web) = &web {
+            ensure!(web.fetched() > 0, "the agent did not fetch the plugin");
+        }
+        let caller = client.as_ref().unwrap_or(&pod);
+        let service = caller.service();
+        self.calls_from.set(Some(caller.place()));
+        Ok(Running {
+            service,
+            admin: pod.admin(),
+            log: Box::new(move || {
+                let _lives = (&relay, &discovery, &web, &client);
+                pod.log()
+            }),
+            client: Client::new(),
+        })
+    }
+
+    /// The files as a user applies them: what the README says to change is changed, and nothing else.
+    async fn as_applied(&self, plugin: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for name in self.files {
+            let mut text = fs::read_to_string(shipped(name))?;
+            let last = name.rsplit('/').next().context("a name")?;
+            match (self.kind, last) {
+                (Kind::WithoutBootstrap, "refresher.yaml") => continue,
+                (Kind::WithoutBootstrap, "deployment.yaml") => {
+                    replace(&mut text, BOOTSTRAP_ANNOTATION, "")?;
+                }
+                (Kind::MeshWide, "wechat.yaml") => {
+                    replace(&mut text, "namespace: shop", "namespace: istio-system")?;
+                    replace(&mut text, r#"exportTo: ["."]"#, r#"exportTo: ["*"]"#)?;
+                }
+                (Kind::MeshWide, "injector.yaml") => {
+                    replace(&mut text, "namespace: shop", "namespace: istio-system")?;
+                }
+                (Kind::WasmPlugin, "wasm-plugin.yaml") => {
+                    let file = plugin.to_str().context("a path that is text")?;
+                    let sum = world::output("sha256sum", &[file]).await?;
+                    let sum = sum.split_whitespace().next().context("a hash")?;
+                    replace(&mut text, &"0".repeat(64), sum)?;
+                }
+                _ => {
+                    files.push(shipped(name));
+                    continue;
+                }
+            }
+            files.push(write(last, &text)?);
+        }
+        Ok(files)
+    }
+}
+
+/// A program that knows nothing of all this calls WeChat by its name.
+async fn unmodified(place: Place) -> Result<String> {
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let answer = pod::exec(place, "curl", &["-sS", "--max-time", "20", &url]).await?;
+    let answer: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
+    ensure!(answer["errcode"] == 0, "curl {url}: {answer}");
+    Ok(format!(
+        "curl {url} in the pod, captured by Istio's rules: errcode 0"
+    ))
+}
+
+/// What a user changes must be there.
+fn replace(text: &mut String, from: &str, to: &str) -> Result<()> {
+    ensure!(text.contains(from), "no {from:?} to change in:\n{text}");
+    *text = text.replace(from, to);
+    Ok(())
+}
+
+fn write(name: &str, text: &str) -> Result<PathBuf> {
+    let file = Path::new(FOLDER).join(name);
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+fn hosts() -> String {
+    format!("127.0.0.1 localhost\n{OUTSIDE} {HOST}\n{ARTIFACTS} artifacts.example.com\n")
+}
+
+/// What the README has a user make beside the files: the Secret, and the ConfigMap with the plugin.
+async fn cluster(files: &[PathBuf], plugin: &Path) -> Result<Cluster> {
+    let mut config_maps = BTreeMap::from([(
+        "wechat-token-plugin".to_owned(),
+        BTreeMap::from([("wechat-token.wasm".to_owned(), fs::read(plugin)?)]),
+    )]);
+    for file in files {
+        for document in serde_norway::Deserializer::from_str(&fs::read_to_string(file)?) {
+            let object = Value::deserialize(document)?;
+            if object.get("kind") != Some(&json!("ConfigMap")) {
+                continue;
+            }
+            let name = object.pointer("/metadata/name").and_then(Value::as_str);
+            let data = object.get("data").cloned().unwrap_or_default();
+            let data: BTreeMap<String, String> = serde_json::from_value(data)?;
+            let data = data.into_iter();
+            let data = data.map(|(file, text)| (file, text.into_bytes()));
+            config_maps.insert(name.context("a name")?.to_owned(), data.collect());
+        }
+    }
+    let key = ("wechat-token".to_owned(), "WECHAT_SECRET".to_owned());
+    Ok(Cluster {
+        config_maps,
+        secrets: BTreeMap::from([(key, SECRET.to_owned())]),
+        discovery: SocketAddr::from((OUTSIDE, 15_010)),
+        authority: MeshAuthority::new()?,
+        programs: Programs {
+            agent: world::program("pilot-agent", &built("pilot-agent")?).await?,
+            envoy: world::program("envoy", &binary(ENVOY)).await?,
+            bootstrap_template: world::program(
+                "envoy_bootstrap.json",
+                &built("envoy_bootstrap.json")?,
+            )
+            .await?,
+        },
+    })
+}
+
+/// What Kubernetes tells istiod of the gateway's pod.
+fn endpoints(deployment: &Value, place: Place) -> Result<String> {
+    let labels = deployment.pointer("/spec/template/metadata/labels");
+    let spec = deployment.pointer("/spec/template/spec");
+    let target = json!({"kind": "Pod", "name": place.name(), "namespace": EGRESS});
+    let pod = json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": place.name(), "namespace": EGRESS, "labels": labels},
+        "spec": spec,
+        "status": {
+            "phase": "Running",
+            "podIP": place.address(),
+            "podIPs": [{"ip": place.address()}],
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    });
+    let slice = json!({
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {
+            "name": EGRESS,
+            "namespace": EGRESS,
+            "labels": {"kubernetes.io/service-name": EGRESS},
+        },
+        "addressType": "IPv4",
+        "ports": [{"name": "tls-wechat", "port": 8443, "protocol": "TCP"}],
+        "endpoints": [{
+            "addresses": [place.address()],
+            "conditions": {"ready": true},
+            "targetRef": target,
+        }],
+    });
+    let texts = [
+        serde_norway::to_string(&pod)?,
+        serde_norway::to_string(&slice)?,
+    ];
+    Ok(texts.join("\n---\n"))
+}
