@@ -14,6 +14,7 @@ import (
 	"os"
 	"strings"
 
+	"istio.io/istio/pkg/log"
 	"istio.io/istio/pkg/test/util/yml"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
@@ -34,6 +35,12 @@ func run(args []string) error {
 	listen := flags.String("listen", "", "address of the discovery service")
 	values := flags.String("values", "", "values for Istio's chart")
 	if err := flags.Parse(args[1:]); err != nil {
+		return err
+	}
+	// Standard output is for results.
+	logging := log.DefaultOptions()
+	logging.OutputPaths = []string{"stderr"}
+	if err := log.Configure(logging); err != nil {
 		return err
 	}
 	objects, err := read(flags.Args())
@@ -76,12 +83,18 @@ func read(files []string) ([]object, error) {
 			return nil, err
 		}
 		for _, text := range yml.SplitString(string(content)) {
-			parsed := &unstructured.Unstructured{}
-			if err := yaml.UnmarshalStrict([]byte(text), &parsed.Object); err != nil {
+			// A field that stands there twice is an error, too.
+			fields := map[string]any{}
+			if err := yaml.UnmarshalStrict([]byte(text), &fields); err != nil {
 				return nil, fmt.Errorf("%s: %w", file, err)
 			}
-			if len(parsed.Object) == 0 {
+			if len(fields) == 0 {
 				continue
+			}
+			// Once more as Kubernetes does it, which tells whole numbers from others.
+			parsed := &unstructured.Unstructured{}
+			if err := yaml.Unmarshal([]byte(text), parsed); err != nil {
+				return nil, fmt.Errorf("%s: %w", file, err)
 			}
 			objects = append(objects, object{parsed, file, text})
 		}

@@ -31,8 +31,8 @@ pub(crate) trait Deployment {
     }
 
     /// What is seen of this deployment alone, beside the cases that all have; while it runs.
-    fn beside(&self) -> Pending<'_, Option<String>> {
-        Box::pin(std::future::ready(Ok(None)))
+    fn beside<'a>(&'a self, _running: &'a Running) -> Pending<'a, Vec<String>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
     /// What the control plane makes of the files, looked at without an Envoy: that it takes them, and that it refuses them with a

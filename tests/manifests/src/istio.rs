@@ -3,6 +3,7 @@
 //! Each deployment runs in a world of its own ([`world`]), where `http://api.weixin.qq.com` is called as any service calls it: the call
 //! is captured by the rules that `istio-init` sets. What differs from a cluster is said in the README of `tests/manifests/istio`.
 
+mod cluster;
 mod identity;
 mod injected;
 mod planted;
@@ -13,34 +14,27 @@ mod web;
 pub(crate) mod world;
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
-use serde::Deserialize as _;
-use serde_json::{json, Value};
+use serde_json::Value;
 use support::client::Client;
-use support::envoy::binary;
 
-use self::identity::MeshAuthority;
-use self::injected::{Cluster, Programs};
+use self::cluster::{cluster, endpoints};
 use self::pod::{Place, Pod};
 use self::relay::Relay;
-use self::tools::{built, inject, shipped, Discovery};
+use self::tools::{inject, shipped, Discovery};
 use self::web::Web;
 use self::world::{ARTIFACTS, FOLDER, OUTSIDE};
 use crate::deployment::{Deployment, OnRejected, Pending, Running};
-use crate::wechat::{WeChat, HOST, SECRET};
+use crate::wechat::{WeChat, APPID, HOST};
 
-const ENVOY: &str = "1.40.0";
 /// The file of the CAs in Istio's proxy image, and here.
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The line that names the refresher.
 const BOOTSTRAP_ANNOTATION: &str = "sidecar.istio.io/bootstrapOverride: wechat-token-refresher";
-/// The gateway's namespace, and its service.
-const EGRESS: &str = "wechat-egress";
 /// A service that calls WeChat through the gateway: it has nothing of ours.
 const SERVICE_WITHOUT_PLUGIN: &str = "\
 apiVersion: apps/v1
@@ -180,10 +174,14 @@ impl Deployment for Istio {
         Box::pin(planted::read(self.files))
     }
 
-    fn beside(&self) -> Pending<'_, Option<String>> {
+    fn beside<'a>(&'a self, running: &'a Running) -> Pending<'a, Vec<String>> {
         Box::pin(async {
             let place = self.calls_from.get().context("a running pod")?;
-            unmodified(place).await.map(Some)
+            let mut seen = vec![unmodified(place).await?];
+            if self.has_refresher {
+                seen.push(labels(running).await?);
+            }
+            Ok(seen)
         })
     }
 
@@ -291,6 +289,17 @@ async fn unmodified(place: Place) -> Result<String> {
     ))
 }
 
+/// The bootstrap's `stats_tags` are beside Istio's own.
+async fn labels(running: &Running) -> Result<String> {
+    let metrics = running.admin_get("/stats/prometheus").await?;
+    let name = "wechat_token_injected_total";
+    let app = format!("app=\"{APPID}\"");
+    let mut lines = metrics.lines().filter(|line| line.starts_with(name));
+    let line = lines.find(|line| line.contains(&app));
+    let line = line.with_context(|| format!("no {name} with {app}"))?;
+    Ok(format!("/stats/prometheus has {line}"))
+}
+
 /// What a user changes must be there.
 fn replace(text: &mut String, from: &str, to: &str) -> Result<()> {
     ensure!(text.contains(from), "no {from:?} to change in:\n{text}");
@@ -306,82 +315,4 @@ fn write(name: &str, text: &str) -> Result<PathBuf> {
 
 fn hosts() -> String {
     format!("127.0.0.1 localhost\n{OUTSIDE} {HOST}\n{ARTIFACTS} artifacts.example.com\n")
-}
-
-/// What the README has a user make beside the files: the Secret, and the ConfigMap with the plugin.
-async fn cluster(files: &[PathBuf], plugin: &Path) -> Result<Cluster> {
-    let mut config_maps = BTreeMap::from([(
-        "wechat-token-plugin".to_owned(),
-        BTreeMap::from([("wechat-token.wasm".to_owned(), fs::read(plugin)?)]),
-    )]);
-    for file in files {
-        for document in serde_norway::Deserializer::from_str(&fs::read_to_string(file)?) {
-            let object = Value::deserialize(document)?;
-            if object.get("kind") != Some(&json!("ConfigMap")) {
-                continue;
-            }
-            let name = object.pointer("/metadata/name").and_then(Value::as_str);
-            let data = object.get("data").cloned().unwrap_or_default();
-            let data: BTreeMap<String, String> = serde_json::from_value(data)?;
-            let data = data.into_iter();
-            let data = data.map(|(file, text)| (file, text.into_bytes()));
-            config_maps.insert(name.context("a name")?.to_owned(), data.collect());
-        }
-    }
-    let key = ("wechat-token".to_owned(), "WECHAT_SECRET".to_owned());
-    Ok(Cluster {
-        config_maps,
-        secrets: BTreeMap::from([(key, SECRET.to_owned())]),
-        discovery: SocketAddr::from((OUTSIDE, 15_010)),
-        authority: MeshAuthority::new()?,
-        programs: Programs {
-            agent: world::program("pilot-agent", &built("pilot-agent")?).await?,
-            envoy: world::program("envoy", &binary(ENVOY)).await?,
-            bootstrap_template: world::program(
-                "envoy_bootstrap.json",
-                &built("envoy_bootstrap.json")?,
-            )
-            .await?,
-        },
-    })
-}
-
-/// What Kubernetes tells istiod of the gateway's pod.
-fn endpoints(deployment: &Value, place: Place) -> Result<String> {
-    let labels = deployment.pointer("/spec/template/metadata/labels");
-    let spec = deployment.pointer("/spec/template/spec");
-    let target = json!({"kind": "Pod", "name": place.name(), "namespace": EGRESS});
-    let pod = json!({
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": place.name(), "namespace": EGRESS, "labels": labels},
-        "spec": spec,
-        "status": {
-            "phase": "Running",
-            "podIP": place.address(),
-            "podIPs": [{"ip": place.address()}],
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    });
-    let slice = json!({
-        "apiVersion": "discovery.k8s.io/v1",
-        "kind": "EndpointSlice",
-        "metadata": {
-            "name": EGRESS,
-            "namespace": EGRESS,
-            "labels": {"kubernetes.io/service-name": EGRESS},
-        },
-        "addressType": "IPv4",
-        "ports": [{"name": "tls-wechat", "port": 8443, "protocol": "TCP"}],
-        "endpoints": [{
-            "addresses": [place.address()],
-            "conditions": {"ready": true},
-            "targetRef": target,
-        }],
-    });
-    let texts = [
-        serde_norway::to_string(&pod)?,
-        serde_norway::to_string(&slice)?,
-    ];
-    Ok(texts.join("\n---\n"))
 }

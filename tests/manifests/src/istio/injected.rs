@@ -2,34 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{json, Value};
 
-use super::identity::MeshAuthority;
+use super::cluster::Cluster;
 use super::pod::Place;
 use super::world::OUTSIDE;
-
-/// What a cluster has for its pods.
-pub(super) struct Cluster {
-    /// The content of its ConfigMaps.
-    pub(super) config_maps: BTreeMap<String, BTreeMap<String, Vec<u8>>>,
-    /// The value of the one Secret, by its key.
-    pub(super) secrets: BTreeMap<(String, String), String>,
-    /// istiod's address.
-    pub(super) discovery: SocketAddr,
-    pub(super) authority: MeshAuthority,
-    pub(super) programs: Programs,
-}
-
-/// Where the programs are, for everybody.
-pub(super) struct Programs {
-    pub(super) agent: String,
-    pub(super) envoy: String,
-    pub(super) bootstrap_template: String,
-}
 
 /// An injected Deployment.
 pub(super) struct Injected<'a> {

@@ -16,7 +16,8 @@ use support::client::Client;
 use support::wait::within_at;
 use tokio::process::{Child, Command};
 
-use super::injected::{Cluster, Injected};
+use super::cluster::Cluster;
+use super::injected::Injected;
 use super::relay::Relay;
 use super::world::{self, FOLDER, OUTSIDE};
 

@@ -35,14 +35,16 @@ pub(super) fn shipped(name: &str) -> PathBuf {
 /// What Istio's own code thinks of files: a line for each object, or why not.
 pub(super) async fn check(files: &[PathBuf]) -> Result<Vec<String>> {
     let out = istio_files("check", None, files).await?;
-    Ok(out.lines().map(str::to_owned).collect())
+    let lines = out.lines().filter(|line| line.starts_with("ok "));
+    Ok(lines.map(str::to_owned).collect())
 }
 
 /// The Deployments of files, with what Istio's injection adds.
 pub(super) async fn inject(values: Option<&Path>, files: &[PathBuf]) -> Result<Vec<Value>> {
     let out = istio_files("inject", values, files).await?;
-    let lines = out.lines().map(serde_json::from_str);
-    Ok(lines.collect::<Result<_, _>>()?)
+    // Istio's packages may log before they are told where to.
+    let lines = out.lines().filter(|line| line.starts_with('{'));
+    Ok(lines.map(serde_json::from_str).collect::<Result<_, _>>()?)
 }
 
 async fn istio_files(what: &str, values: Option<&Path>, files: &[PathBuf]) -> Result<String> {
