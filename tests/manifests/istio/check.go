@@ -86,11 +86,25 @@ func ownValidation(o object) error {
 	if err != nil {
 		return err
 	}
-	// Every EnvoyFilter is told that it depends on Envoy's insides.
-	if warning != nil && !strings.Contains(warning.Error(), "exposes internal implementation details") {
-		return fmt.Errorf("warning: %w", warning)
+	return errors.Join(each(warning)...)
+}
+
+// each is every warning, but for the one that all EnvoyFilters get: that they depend on Envoy's insides.
+func each(warning error) []error {
+	if warning == nil {
+		return nil
 	}
-	return nil
+	all := []error{warning}
+	if many, isMany := warning.(interface{ WrappedErrors() []error }); isMany {
+		all = many.WrappedErrors()
+	}
+	var warnings []error
+	for _, one := range all {
+		if !strings.Contains(one.Error(), "exposes internal implementation details") {
+			warnings = append(warnings, fmt.Errorf("warning: %w", one))
+		}
+	}
+	return warnings
 }
 
 func kubernetes(o object) error {
