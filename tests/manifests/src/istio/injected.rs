@@ -75,7 +75,6 @@ impl<'a> Injected<'a> {
             "var/run/secrets/workload-spiffe-uds",
             "var/run/secrets/credential-uds",
             "etc/istio/proxy",
-            "var/lib/istio/data",
         ] {
             fs::create_dir_all(folder.join(empty))?;
         }

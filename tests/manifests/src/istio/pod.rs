@@ -19,10 +19,8 @@ use tokio::process::{Child, Command};
 use super::cluster::Cluster;
 use super::injected::Injected;
 use super::relay::Relay;
-use super::world::{self, FOLDER, OUTSIDE};
+use super::world::{self, FOLDER, OUTSIDE, USER};
 
-/// Istio's user for its proxies, whose own traffic is not captured.
-const USER: u32 = 1337;
 /// The agent compiles nothing, but Envoy does, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 const STEP: Duration = Duration::from_millis(50);

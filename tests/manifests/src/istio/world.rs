@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::chown;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -19,6 +20,10 @@ const INSIDE: &str = "MANIFESTS_WORLD";
 pub(super) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
 /// And a web server.
 pub(super) const ARTIFACTS: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
+/// Istio's user for its proxies, whose own traffic is not captured.
+pub(super) const USER: u32 = 1337;
+/// The data of Istio's agents.
+const DATA: &str = "/var/lib/istio/data";
 /// A folder in memory, for whatever the world needs.
 pub(super) const FOLDER: &str = "/run";
 
@@ -43,7 +48,7 @@ pub(crate) async fn enter(deployment: &str) -> Result<()> {
     Ok(())
 }
 
-/// Makes the world: its network, its own `/run` and `/etc`. Once for each program.
+/// Makes the world: its network, its own `/run`, and `/etc` and `/var/lib` to write in. Once for each program.
 pub(super) async fn make() -> Result<()> {
     if Path::new(FOLDER).join("etc").exists() {
         return Ok(());
@@ -56,11 +61,21 @@ pub(super) async fn make() -> Result<()> {
     // Pods reach each other through here.
     fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     run("mount", &["-t", "tmpfs", "-o", "mode=755", "world", FOLDER]).await?;
-    for folder in ["etc/upper", "etc/work", "bin", "pods"] {
+    for folder in ["bin", "pods"] {
         fs::create_dir_all(Path::new(FOLDER).join(folder))?;
     }
-    let layers = format!("lowerdir=/etc,upperdir={FOLDER}/etc/upper,workdir={FOLDER}/etc/work");
-    run("mount", &["-t", "overlay", "-o", &layers, "world", "/etc"]).await
+    for (folder, layers) in [("/etc", "etc"), ("/var/lib", "lib")] {
+        let layers = Path::new(FOLDER).join(layers);
+        let (upper, work) = (layers.join("upper"), layers.join("work"));
+        fs::create_dir_all(&upper)?;
+        fs::create_dir_all(&work)?;
+        let (upper, work) = (upper.display(), work.display());
+        let layers = format!("lowerdir={folder},upperdir={upper},workdir={work}");
+        run("mount", &["-t", "overlay", "-o", &layers, "world", folder]).await?;
+    }
+    // Where agents keep the plugins that they fetch.
+    fs::create_dir_all(DATA)?;
+    Ok(chown(DATA, Some(USER), Some(USER))?)
 }
 
 /// A program under a path that everybody may go, whatever the folder in which it lies.
