@@ -9,6 +9,7 @@ mod injected;
 mod planted;
 mod pod;
 mod relay;
+mod snippets;
 mod tools;
 mod web;
 pub(crate) mod world;
@@ -59,6 +60,8 @@ struct Istio {
     kind: Kind,
     /// The pod of the running service.
     calls_from: Cell<Option<Place>>,
+    /// A pod of a namespace that may not use the gateway.
+    stranger: Cell<Option<Place>>,
 }
 
 /// Where the plugin is, and how it gets there.
@@ -93,6 +96,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             has_refresher: true,
             kind: Kind::Sidecar,
             calls_from: Cell::new(None),
+            stranger: Cell::new(None),
         },
         Istio {
             name: "istio-sidecar-without-bootstrap",
@@ -102,6 +106,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             has_refresher: false,
             kind: Kind::WithoutBootstrap,
             calls_from: Cell::new(None),
+            stranger: Cell::new(None),
         },
         Istio {
             name: "istio-mesh-wide",
@@ -116,6 +121,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             has_refresher: true,
             kind: Kind::MeshWide,
             calls_from: Cell::new(None),
+            stranger: Cell::new(None),
         },
         Istio {
             name: "istio-egress-gateway",
@@ -130,6 +136,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             has_refresher: true,
             kind: Kind::Egress,
             calls_from: Cell::new(None),
+            stranger: Cell::new(None),
         },
         Istio {
             name: "istio-wasm-plugin",
@@ -143,6 +150,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             has_refresher: false,
             kind: Kind::WasmPlugin,
             calls_from: Cell::new(None),
+            stranger: Cell::new(None),
         },
     ];
     let boxed = |istio| Box::new(istio) as Box<dyn Deployment>;
@@ -171,7 +179,13 @@ impl Deployment for Istio {
     }
 
     fn read(&self) -> Pending<'_, Vec<String>> {
-        Box::pin(planted::read(self.files))
+        Box::pin(async {
+            let mut seen = planted::read(self.files).await?;
+            if self.kind == Kind::Sidecar {
+                seen.push(snippets::read().await?);
+            }
+            Ok(seen)
+        })
     }
 
     fn beside<'a>(&'a self, running: &'a Running) -> Pending<'a, Vec<String>> {
@@ -180,6 +194,9 @@ impl Deployment for Istio {
             let mut seen = vec![unmodified(place).await?];
             if self.has_refresher {
                 seen.push(labels(running).await?);
+            }
+            if let Some(place) = self.stranger.get() {
+                seen.push(denied(place).await?);
             }
             Ok(seen)
         })
@@ -226,17 +243,27 @@ impl Istio {
             }
             _ => None,
         };
+        let stranger = match self.kind {
+            Kind::Egress => {
+                let text = SERVICE_WITHOUT_PLUGIN.replace("namespace: shop", "namespace: stranger");
+                let service = inject(None, &[write("stranger.yaml", &text)?]).await?;
+                let service = service.first().context("a Deployment")?;
+                Some(Pod::start(service, Place::new(), &cluster).await?)
+            }
+            _ => None,
+        };
         if let Some(web) = &web {
             ensure!(web.fetched() > 0, "the agent did not fetch the plugin");
         }
         let caller = client.as_ref().unwrap_or(&pod);
         let service = caller.service();
         self.calls_from.set(Some(caller.place()));
+        self.stranger.set(stranger.as_ref().map(Pod::place));
         Ok(Running {
             service,
             admin: pod.admin(),
             log: Box::new(move || {
-                let _lives = (&relay, &discovery, &web, &client);
+                let _lives = (&relay, &discovery, &web, &client, &stranger);
                 pod.log()
             }),
             client: Client::new(),
@@ -287,6 +314,15 @@ async fn unmodified(place: Place) -> Result<String> {
     Ok(format!(
         "curl {url} in the pod, captured by Istio's rules: errcode 0"
     ))
+}
+
+/// The AuthorizationPolicy names the namespaces that may call.
+async fn denied(place: Place) -> Result<String> {
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let args = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", &url];
+    let status = pod::exec(place, "curl", &args).await?;
+    ensure!(status == "403", "a stranger got {status}");
+    Ok("a call from a namespace that is not named: 403".to_owned())
 }
 
 /// The bootstrap's `stats_tags` are beside Istio's own.

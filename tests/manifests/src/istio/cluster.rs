@@ -43,7 +43,7 @@ pub(super) struct Programs {
 pub(super) async fn cluster(files: &[PathBuf], plugin: &Path) -> Result<Cluster> {
     let mut config_maps = BTreeMap::from([(
         "wechat-token-plugin".to_owned(),
-        BTreeMap::from([("wechat-token.wasm".to_owned(), fs::read(plugin)?)]),
+        BTreeMap::from([("plugin.wasm".to_owned(), fs::read(plugin)?)]),
     )]);
     for file in files {
         for object in documents(&fs::read_to_string(file)?)? {
