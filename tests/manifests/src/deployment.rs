@@ -31,7 +31,7 @@ pub(crate) trait Deployment {
     }
 
     /// What is seen of this deployment alone, beside the cases that all have; while it runs.
-    fn beside<'a>(&'a self, _running: &'a Running) -> Pending<'a, Vec<String>> {
+    fn beside<'a>(&'a self, _: &'a Running, _: &'a WeChat) -> Pending<'a, Vec<String>> {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 

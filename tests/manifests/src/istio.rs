@@ -188,10 +188,17 @@ impl Deployment for Istio {
         })
     }
 
-    fn beside<'a>(&'a self, running: &'a Running) -> Pending<'a, Vec<String>> {
+    fn beside<'a>(
+        &'a self,
+        running: &'a Running,
+        wechat: &'a WeChat,
+    ) -> Pending<'a, Vec<String>> {
         Box::pin(async {
             let place = self.calls_from.get().context("a running pod")?;
             let mut seen = vec![unmodified(place).await?];
+            if self.kind != Kind::WasmPlugin {
+                seen.push(private(wechat)?);
+            }
             if self.has_refresher {
                 seen.push(labels(running).await?);
             }
@@ -313,6 +320,22 @@ async fn unmodified(place: Place) -> Result<String> {
     ensure!(answer["errcode"] == 0, "curl {url}: {answer}");
     Ok(format!(
         "curl {url} in the pod, captured by Istio's rules: errcode 0"
+    ))
+}
+
+/// What Istio's proxies tell each other of pods does not come to WeChat.
+fn private(wechat: &WeChat) -> Result<String> {
+    let calls = wechat.fake.calls(4_096);
+    for call in &calls {
+        for (name, value) in &call.headers {
+            let ours = ["x-forwarded-client-cert", "x-forwarded-for", "x-envoy-external-address"];
+            let is_private = ours.contains(&name.as_str()) || name.starts_with("x-envoy-peer");
+            ensure!(!is_private, "WeChat got {name}: {value}");
+        }
+    }
+    Ok(format!(
+        "no header of the mesh in the last {} calls that WeChat got",
+        calls.len()
     ))
 }
 
