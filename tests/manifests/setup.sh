@@ -22,21 +22,19 @@ stamp_of() {
     (cd "$here" && find "$1" setup.sh -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum | cut -d ' ' -f 1)
 }
 
-# The folder of a module that the part's go.mod names.
-module() {
-    go list -mod=readonly -m -f '{{.Dir}}' "$1"
-}
-
 # Called with `||`, so `set -e` does not hold in what follows: each command is chained to the next.
 
-# Envoy Gateway's command line, which has its translation, and the schemas that its installation gives to Kubernetes.
+# Envoy Gateway's translation, and the schemas that its installation gives to Kubernetes. What it takes to call the translation is internal to its module, so the
+# program is built inside a copy of that.
 build_gateway() {
-    local gateway
-    cd gateway &&
-        go build -mod=readonly -trimpath -ldflags=-s -o "$out/gateway/egctl" github.com/envoyproxy/gateway/cmd/egctl &&
-        gateway=$(module github.com/envoyproxy/gateway) &&
-        cp -r "$gateway/charts/gateway-helm/crds" "$out/gateway/crds" &&
-        chmod -R u+w "$out/gateway"
+    local source
+    source=$(cd gateway && go mod download -json github.com/envoyproxy/gateway | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+        cp -r "$source" "$out/gateway/source" &&
+        chmod -R u+w "$out/gateway/source" &&
+        cp -r gateway/_inside "$out/gateway/source/cmd/inside" &&
+        cp -r "$source/charts/gateway-helm/charts/crds/crds" "$out/gateway/crds" &&
+        (cd "$out/gateway/source" && go build -mod=readonly -trimpath -ldflags=-s -o ../inside ./cmd/inside) &&
+        rm -rf "$out/gateway/source"
 }
 
 # istio-files, which has istiod's discovery and injection, the agent of Istio's proxy image, and the template of the bootstrap that goes with it. Not with

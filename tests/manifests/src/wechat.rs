@@ -1,6 +1,6 @@
 //! The fake WeChat of a case, behind TLS as the real one is: a certificate for WeChat's name by a CA of the test's own.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{ensure, Result};
@@ -43,11 +43,6 @@ impl WeChat {
     /// The file of the CA that Envoy is to trust.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.files.path().join("ca.pem")
-    }
-
-    /// A folder that lives as long as this WeChat.
-    pub(crate) fn folder(&self) -> &Path {
-        self.files.path()
     }
 
     /// How many tokens it made.
