@@ -32,7 +32,7 @@ build_gateway() {
         cp -r "$source" "$out/gateway/source" &&
         chmod -R u+w "$out/gateway/source" &&
         cp -r gateway/_inside "$out/gateway/source/cmd/inside" &&
-        cp -r "$source/charts/gateway-helm/charts/crds/crds" "$out/gateway/crds" &&
+        cp -r "$out/gateway/source/charts/gateway-helm/charts/crds/crds" "$out/gateway/crds" &&
         (cd "$out/gateway/source" && go build -mod=readonly -trimpath -ldflags=-s -o ../inside ./cmd/inside) &&
         rm -rf "$out/gateway/source"
 }

@@ -221,16 +221,8 @@ async fn rejected(running: &Running, wechat: &WeChat, kind: OnRejected) -> Resul
         .await
         .context("no good call after the rejection")?;
     let noticed = running.log_has("event=token_rejected");
-    match kind {
-        OnRejected::Unnoticed => {
-            ensure!(noticed == 0, "the rejection was noticed after all");
-            Ok("40001 passed on to the caller until the token was renewed by its time (the plugin cannot see answers here)".to_owned())
-        }
-        _ => {
-            ensure!(noticed == 1, "the rejection was noticed {noticed} times");
-            Ok("40001 passed on to the caller (nothing is sent again here), renewed, calls are good again".to_owned())
-        }
-    }
+    ensure!(noticed == 0, "the rejection was noticed after all");
+    Ok("40001 passed on to the caller until the token was renewed by its time (the plugin cannot see answers here)".to_owned())
 }
 
 /// The refresher dies. A worker's root takes over: it renews, and no caller notices.
@@ -388,17 +380,17 @@ fn marked(wechat: &WeChat, mark: &str) -> Result<Call> {
         .with_context(|| format!("WeChat did not get the call {mark:?}"))
 }
 
-/// A failure with the end of Envoy's log.
+/// With a failure the end of Envoy's log is shown, without the access log.
 fn shown<T>(running: &Running, result: Result<T>) -> Result<T> {
-    result.with_context(|| {
+    if result.is_err() {
         let log = (running.log)();
-        let lines: Vec<_> = log.lines().filter(|line| !line.contains("Z] \"")).collect();
+        let is_access = |line: &&str| line.starts_with('{') || line.contains("Z] \"");
+        let lines: Vec<_> = log.lines().filter(|line| !is_access(line)).collect();
         let last = lines.len().saturating_sub(40);
-        format!(
-            "Envoy's log ends:\n{}\n",
-            lines.get(last..).unwrap_or_default().join("\n")
-        )
-    })
+        let end = lines.get(last..).unwrap_or_default().join("\n");
+        eprintln!("--- Envoy's log ends ---\n{end}\n---");
+    }
+    result
 }
 
 fn tell(what: &str, seen: &str) {

@@ -49,8 +49,6 @@ pub(crate) trait Deployment {
 pub(crate) enum OnRejected {
     /// The token is renewed and Envoy sends the call again.
     Resent,
-    /// The service gets WeChat's error; the token is renewed, and the next call is good.
-    Renewed,
     /// The service gets WeChat's error until the token is renewed by its time: the plugin cannot look at answers there.
     Unnoticed,
 }

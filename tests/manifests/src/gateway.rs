@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use crate::deployment::{Deployment, OnRejected, Pending, Running};
 use crate::schemas::Schemas;
-use crate::wechat::{WeChat, SECRET};
+use crate::wechat::{WeChat, APPID, SECRET};
 
 /// The Envoy that all run on.
 const ENVOY: &str = "1.40.0";
@@ -154,6 +154,8 @@ impl Deployment for Variant {
             let mut led = fixed::redirect(&mut root, wechat)?;
             led.sort();
             let loaded = fixed::load(&mut root, plugin)?;
+            let document = fixed::document(&mut root)?.to_string();
+            ensure!(document.contains(APPID), "another app: {document}");
             let (clusters, places): (&[&str], _) = if self.is_upstream {
                 (&[CLUSTER, "wechat_token"], 2)
             } else {

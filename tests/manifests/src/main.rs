@@ -62,11 +62,10 @@ async fn run(args: &Args) -> Result<()> {
         let is_known = all.iter().any(|deployment| deployment.name() == name);
         ensure!(is_known, "no deployment {name}: --list names them");
     }
-    let is_wanted = |deployment: &&Box<dyn Deployment>| {
-        let wanted = &args.deployments;
-        wanted.is_empty() || wanted.iter().any(|name| name == deployment.name())
+    let wanted = |name: &str| {
+        args.deployments.is_empty() || args.deployments.iter().any(|wanted| wanted == name)
     };
-    for deployment in all.iter().filter(is_wanted) {
+    for deployment in all.iter().filter(|deployment| wanted(deployment.name())) {
         let (name, begun) = (deployment.name(), Instant::now());
         if deployment.wants_a_world() && !istio::world::is_inside() {
             istio::world::enter(name).await?;

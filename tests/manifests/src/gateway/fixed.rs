@@ -4,6 +4,7 @@
 //! Gateway itself: the subscription, its clusters, and the cluster of the proxies' own pods. Nothing else changes here.
 
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{ensure, Context, Result};
 use serde_json::{json, Map, Value};
@@ -93,13 +94,15 @@ pub(super) fn redirect(root: &mut Value, wechat: &WeChat) -> Result<Vec<String>>
 
 /// Lets every virtual machine load this file, which is the plugin that Envoy Gateway serves or that the pod has in a volume. Returns in how many places.
 pub(super) fn load(root: &mut Value, plugin: &Path) -> Result<usize> {
-    let mut places = 0;
-    let mut foreign = Vec::new();
+    let (mut places, mut foreign) = (0, Vec::new());
+    let sum = sha256(plugin)?;
     each_object(root, &mut |object| {
         if let Some(code) = object.get_mut("code") {
+            let remote = &code["remote"];
             let is_volume = code["local"]["filename"] == VOLUME;
-            let is_served = code["remote"]["http_uri"]["cluster"] == "wasm_cluster";
-            if is_volume || is_served {
+            let is_served = remote["http_uri"]["cluster"] == "wasm_cluster";
+            // What it took out of the image is what was put in.
+            if is_volume || (is_served && remote["sha256"] == sum) {
                 places += 1;
             } else {
                 foreign.push(code.clone());
@@ -112,6 +115,29 @@ pub(super) fn load(root: &mut Value, plugin: &Path) -> Result<usize> {
         "other code than the plugin: {foreign:?}"
     );
     Ok(places)
+}
+
+/// The plugin's own configuration, which is the same in every place.
+pub(super) fn document(root: &mut Value) -> Result<Value> {
+    let mut found: Vec<Value> = Vec::new();
+    each_object(root, &mut |object| {
+        if object.contains_key("vm_config") {
+            found.extend(object.get("configuration").cloned());
+        }
+    });
+    let first = found.first().context("no configuration of the plugin")?;
+    ensure!(
+        found.iter().all(|other| other == first),
+        "the plugin is configured in different ways: {found:?}"
+    );
+    Ok(first.clone())
+}
+
+fn sha256(file: &Path) -> Result<String> {
+    let output = Command::new("sha256sum").arg(file).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let sum = text.split_whitespace().next();
+    Ok(sum.context("sha256sum says nothing")?.to_owned())
 }
 
 /// A cluster whose endpoints come by themselves has them in it from now on.
