@@ -44,7 +44,7 @@ build_istio() {
     cd istio &&
         go build -mod=readonly -ldflags=-s -o "$out/istio/istio-files" . &&
         go build -mod=readonly -ldflags=-s -o "$out/istio/pilot-agent" istio.io/istio/pilot/cmd/pilot-agent &&
-        istio=$(module istio.io/istio) &&
+        istio=$(go list -mod=readonly -m -f '{{.Dir}}' istio.io/istio) &&
         install -m 644 "$istio/tools/packaging/common/envoy_bootstrap.json" "$out/istio/envoy_bootstrap.json"
 }
 

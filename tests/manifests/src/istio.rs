@@ -188,11 +188,7 @@ impl Deployment for Istio {
         })
     }
 
-    fn beside<'a>(
-        &'a self,
-        running: &'a Running,
-        wechat: &'a WeChat,
-    ) -> Pending<'a, Vec<String>> {
+    fn beside<'a>(&'a self, running: &'a Running, wechat: &'a WeChat) -> Pending<'a, Vec<String>> {
         Box::pin(async {
             let place = self.calls_from.get().context("a running pod")?;
             let mut seen = vec![unmodified(place).await?];
@@ -328,7 +324,11 @@ fn private(wechat: &WeChat) -> Result<String> {
     let calls = wechat.fake.calls(4_096);
     for call in &calls {
         for (name, value) in &call.headers {
-            let ours = ["x-forwarded-client-cert", "x-forwarded-for", "x-envoy-external-address"];
+            let ours = [
+                "x-forwarded-client-cert",
+                "x-forwarded-for",
+                "x-envoy-external-address",
+            ];
             let is_private = ours.contains(&name.as_str()) || name.starts_with("x-envoy-peer");
             ensure!(!is_private, "WeChat got {name}: {value}");
         }

@@ -24,7 +24,7 @@ pub(super) async fn read() -> Result<String> {
             let pod =
                 json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec});
             fs::write(&file, pod.to_string())?;
-            taken += check(&[file.clone()]).await?.len();
+            taken += check(std::slice::from_ref(&file)).await?.len();
         }
     }
     ensure!(taken >= 2, "{taken} pieces of pods in README.md");
