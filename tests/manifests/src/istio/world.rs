@@ -2,7 +2,7 @@
 //!
 //! In there WeChat's name leads to the fake one, on its own port, the CA bundle holds the CA of the fake one, and Istio's ports and
 //! folders are free; so the files are used as they are. Nothing of it is left behind: with the program's end the kernel
-//! takes everything back. It needs root, as transparent capture does.
+//! takes everything back. It needs root, as transparent capture does: for anybody else it is asked of `sudo`.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -34,17 +34,22 @@ pub(crate) fn is_inside() -> bool {
 
 /// Runs this program once more, for one deployment, in a world of its own.
 pub(crate) async fn enter(deployment: &str) -> Result<()> {
-    ensure!(
-        geteuid().is_root(),
-        "{deployment} needs root: it makes network namespaces"
-    );
-    let mut command = Command::new("unshare");
+    // Who is not root may be allowed to become it without a password, as in CI.
+    let (program, first): (_, &[&str]) = match geteuid().is_root() {
+        true => ("unshare", &[]),
+        false => ("sudo", &["--non-interactive", "unshare"]),
+    };
+    let mut command = Command::new(program);
+    command.args(first);
     command.args(["--net", "--mount", "--pid", "--fork", "--kill-child"]);
     command.args(["--mount-proc", "--propagation", "private"]);
+    command.args(["env", &format!("{INSIDE}=yes")]);
     command.arg(std::env::current_exe()?).arg(deployment);
-    let status = command.env(INSIDE, "yes").kill_on_drop(true).status();
-    let status = status.await.context("unshare")?;
-    ensure!(status.success(), "{deployment}: {status}");
+    let status = command.kill_on_drop(true).status();
+    let status = status
+        .await
+        .with_context(|| format!("{program}: root makes the network namespaces of {deployment}"))?;
+    ensure!(status.success(), "{deployment}: {program}: {status}");
     Ok(())
 }
 
