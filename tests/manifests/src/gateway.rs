@@ -124,6 +124,16 @@ impl Deployment for Variant {
             let made = translate(&manifests, &plugin).await?;
             let taken = status::all_good(&manifests, &made)?;
             let pod = self.check_pod(&made["infra"][GATEWAY])?;
+            if self.is_upstream {
+                let varied = as_in_readme(&manifests)?;
+                schemas
+                    .check(&varied)
+                    .context("the README's init container")?;
+                let made = translate(&varied, &plugin).await?;
+                status::all_good(&varied, &made).context("the README's init container")?;
+                let pod = &made["infra"][GATEWAY]["deployment"]["spec"]["template"]["spec"];
+                find(&pod["initContainers"], "wechat-token")?;
+            }
             let mut refused = Vec::new();
             for (what, right, wrong) in self.planted {
                 ensure!(manifests.contains(right), "nothing to replace: {right}");
@@ -207,6 +217,19 @@ impl Variant {
         );
         Ok("its pods: WECHAT_SECRET from the Secret, Service wechat.envoy-gateway-system, inside the cluster only".to_owned())
     }
+}
+
+/// `upstream.yaml` with the init container that the README shows for clusters without image volumes.
+fn as_in_readme(manifests: &str) -> Result<String> {
+    let readme = std::fs::read_to_string(workspace().join("envoy/gateway/README.md"))?;
+    let block = readme
+        .split("```yaml\n")
+        .find(|block| block.contains("initContainers:"));
+    let block = block.and_then(|block| block.split("```").next());
+    let block = block.context("no init container in the README")?;
+    let (before, rest) = manifests.split_once("        pod:\n").context("no pod")?;
+    let (_, after) = rest.split_once("  bootstrap:\n").context("no bootstrap")?;
+    Ok(format!("{before}{block}  bootstrap:\n{after}"))
 }
 
 /// The item of this name.
