@@ -183,6 +183,7 @@ impl Deployment for Istio {
             let mut seen = planted::read(self.files).await?;
             if self.kind == Kind::Sidecar {
                 seen.push(snippets::read().await?);
+                seen.push(snippets::labels()?);
             }
             Ok(seen)
         })

@@ -1,9 +1,11 @@
-//! The pieces of pods in `envoy/istio/README.md`: each must be one that Kubernetes takes.
+//! What stands twice or beside the files: the pieces of pods in `envoy/istio/README.md`, each of which Kubernetes must take, and the
+//! labels of the metrics, which are those of `envoy/envoy.yaml`.
 
 use std::fs;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context, Result};
 use serde_json::json;
+use support::envoy::workspace;
 
 use super::tools::{check, shipped};
 use crate::schemas::documents;
@@ -31,4 +33,25 @@ pub(super) async fn read() -> Result<String> {
     Ok(format!(
         "the {taken} pieces of pods in README.md are Kubernetes's"
     ))
+}
+
+/// The `stats_tags` of each custom bootstrap are those of the complete Envoy.
+pub(super) fn labels() -> Result<String> {
+    let tags = "/stats_config/stats_tags";
+    let envoy = fs::read_to_string(workspace().join("envoy/envoy.yaml"))?;
+    let envoy = documents(&envoy)?;
+    let wanted = envoy.first().and_then(|envoy| envoy.pointer(tags));
+    let wanted = wanted.context("no stats_tags in envoy.yaml")?;
+    for file in ["sidecar/refresher.yaml", "egress-gateway/refresher.yaml"] {
+        let text = fs::read_to_string(shipped(file))?;
+        let object = documents(&text)?.pop().context("a ConfigMap")?;
+        let bootstrap = object["data"]["custom_bootstrap.json"].as_str();
+        let bootstrap = documents(bootstrap.context("a bootstrap")?)?;
+        let there = bootstrap.first().and_then(|there| there.pointer(tags));
+        ensure!(
+            there == Some(wanted),
+            "{file}: other stats_tags than envoy.yaml"
+        );
+    }
+    Ok("the labels of the metrics are those of envoy.yaml".to_owned())
 }
