@@ -173,6 +173,9 @@ impl Deployment for Variant {
             };
             ensure!(led == clusters, "clusters that lead to WeChat: {led:?}");
             ensure!(loaded == places, "the plugin is loaded in {loaded} places");
+            if self.is_upstream {
+                check_tags(&root)?;
+            }
             run(&root).await
         })
     }
@@ -217,6 +220,19 @@ impl Variant {
         );
         Ok("its pods: WECHAT_SECRET from the Secret, Service wechat.envoy-gateway-system, inside the cluster only".to_owned())
     }
+}
+
+/// The plugin's metrics get the labels that they have with the shipped `envoy.yaml`.
+fn check_tags(root: &Value) -> Result<()> {
+    let tags = |config: &Value| config["stats_config"]["stats_tags"].as_array().cloned();
+    let shipped = std::fs::read_to_string(workspace().join("envoy/envoy.yaml"))?;
+    let mut shipped: serde_norway::Value = serde_norway::from_str(&shipped)?;
+    shipped.apply_merge()?;
+    let shipped = tags(&serde_json::to_value(shipped)?).context("tags of envoy.yaml")?;
+    let own = tags(root).context("tags of the bootstrap")?;
+    let missing: Vec<_> = shipped.iter().filter(|tag| !own.contains(tag)).collect();
+    ensure!(missing.is_empty(), "missing of envoy.yaml: {missing:?}");
+    Ok(())
 }
 
 /// `upstream.yaml` with the init container that the README shows for clusters without image volumes.
