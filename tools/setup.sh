@@ -227,6 +227,10 @@ want() {
         manifests)
             need_build
             need_envoy "$ENVOY_DEMO"
+            # Istio's deployments have network namespaces with Istio's own rules, and an unmodified client in them.
+            need_package ip iproute2
+            need_package iptables iptables
+            need_package curl curl
             tests/manifests/setup.sh
             ;;
         soak)

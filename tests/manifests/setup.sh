@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the control planes that read the shipped manifests into .tools/manifests/.
 #
-#   tests/manifests/setup.sh [gateway]     all of them without an argument
+#   tests/manifests/setup.sh [gateway|istio]     all of them without an argument
 #
 # Each is a Go module of its own here, in which the versions are pinned. What has not changed since its last build is left alone: a second run does nothing and
 # says nothing. It leaves out Go itself.
@@ -37,10 +37,21 @@ build_gateway() {
         rm -rf "$out/gateway/source"
 }
 
+# istio-files, which has istiod's discovery and injection, the agent of Istio's proxy image, and the template of the bootstrap that goes with it. Not with
+# -trimpath: Istio's code finds its own files by the paths that are left out then.
+build_istio() {
+    local istio
+    cd istio &&
+        go build -mod=readonly -ldflags=-s -o "$out/istio/istio-files" . &&
+        go build -mod=readonly -ldflags=-s -o "$out/istio/pilot-agent" istio.io/istio/pilot/cmd/pilot-agent &&
+        istio=$(go list -mod=readonly -m -f '{{.Dir}}' istio.io/istio) &&
+        install -m 644 "$istio/tools/packaging/common/envoy_bootstrap.json" "$out/istio/envoy_bootstrap.json"
+}
+
 command -v go >/dev/null 2>&1 || die "go is missing: install Go 1.26 or newer"
-[[ $# -gt 0 ]] || set -- gateway
+[[ $# -gt 0 ]] || set -- gateway istio
 for part in "$@"; do
-    [[ $part =~ ^(gateway)$ ]] || die "unknown part '$part': one of gateway"
+    [[ $part =~ ^(gateway|istio)$ ]] || die "unknown part '$part': one of gateway istio"
     stamp=$(stamp_of "$part")
     [[ -f $out/$part.stamp && $(<"$out/$part.stamp") == "$stamp" ]] && continue
     say "building the control plane $part (once, some minutes)"

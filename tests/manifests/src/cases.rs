@@ -55,6 +55,10 @@ pub(crate) async fn run(deployment: &dyn Deployment) -> Result<()> {
     tell("rotation", &shown(&running, seen.context("rotation"))?);
     let seen = rejected(&running, &wechat, deployment.on_rejected()).await;
     tell("rejected", &shown(&running, seen.context("rejected"))?);
+    let seen = deployment.beside(&running, &wechat).await.context("beside");
+    for seen in shown(&running, seen)? {
+        tell("beside", &seen);
+    }
     wechat.check()?;
     tell("leaks", &leaks(&running, &wechat).await.context("leaks")?);
     if deployment.has_refresher() {

@@ -25,6 +25,16 @@ pub(crate) trait Deployment {
     /// Whether the bootstrap has a refresher. Where it has none, a worker's root keeps the tokens from the start.
     fn has_refresher(&self) -> bool;
 
+    /// Whether it runs in namespaces of its own, made around a second run of this program.
+    fn wants_a_world(&self) -> bool {
+        false
+    }
+
+    /// What is seen of this deployment alone, beside the cases that all have; while it runs.
+    fn beside<'a>(&'a self, _: &'a Running, _: &'a WeChat) -> Pending<'a, Vec<String>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
     /// What the control plane makes of the files, looked at without an Envoy: that it takes them, and that it refuses them with a
     /// planted fault. Returns a line for each thing seen.
     fn read(&self) -> Pending<'_, Vec<String>>;

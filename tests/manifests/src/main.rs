@@ -8,6 +8,7 @@
 mod cases;
 mod deployment;
 mod gateway;
+mod istio;
 mod schemas;
 mod wechat;
 
@@ -31,7 +32,9 @@ struct Args {
 
 /// Every deployment, in the order in which they run.
 fn all() -> Vec<Box<dyn Deployment>> {
-    gateway::deployments()
+    let mut all = gateway::deployments();
+    all.extend(istio::deployments());
+    all
 }
 
 // Envoy ends with the thread that started it, so that thread must be the main one.
@@ -64,6 +67,10 @@ async fn run(args: &Args) -> Result<()> {
     };
     for deployment in all.iter().filter(|deployment| wanted(deployment.name())) {
         let (name, begun) = (deployment.name(), Instant::now());
+        if deployment.wants_a_world() && !istio::world::is_inside() {
+            istio::world::enter(name).await?;
+            continue;
+        }
         println!("{name}: {}", deployment.about());
         cases::run(deployment.as_ref())
             .await

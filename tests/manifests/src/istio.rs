@@ -1,0 +1,378 @@
+//! Istio: the shipped files, read by istiod's own discovery code, its injection and its agent, at work in a real Envoy.
+//!
+//! Each deployment runs in a world of its own ([`world`]), where `http://api.weixin.qq.com` is called as any service calls it: the call
+//! is captured by the rules that `istio-init` sets. What differs from a cluster is said in the README of `tests/manifests/istio`.
+
+mod cluster;
+mod identity;
+mod injected;
+mod planted;
+mod pod;
+mod relay;
+mod snippets;
+mod tools;
+mod web;
+pub(crate) mod world;
+
+use std::cell::Cell;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{ensure, Context, Result};
+use serde_json::Value;
+use support::client::Client;
+
+use self::cluster::{cluster, endpoints};
+use self::pod::{Place, Pod};
+use self::relay::Relay;
+use self::tools::{inject, shipped, Discovery};
+use self::web::Web;
+use self::world::{ARTIFACTS, FOLDER, OUTSIDE};
+use crate::deployment::{Deployment, OnRejected, Pending, Running};
+use crate::wechat::{WeChat, APPID, HOST};
+
+/// The file of the CAs in Istio's proxy image, and here.
+const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
+/// The line that names the refresher.
+const BOOTSTRAP_ANNOTATION: &str = "sidecar.istio.io/bootstrapOverride: wechat-token-refresher";
+/// A service that calls WeChat through the gateway: it has nothing of ours.
+const SERVICE_WITHOUT_PLUGIN: &str = "\
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shop, namespace: shop}
+spec:
+  selector: {matchLabels: {app: shop}}
+  template:
+    metadata: {labels: {app: shop}}
+    spec:
+      containers: [{name: shop, image: shop}]
+";
+
+/// One of Istio's.
+struct Istio {
+    name: &'static str,
+    about: &'static str,
+    /// The files that a user applies.
+    files: &'static [&'static str],
+    on_rejected: OnRejected,
+    has_refresher: bool,
+    kind: Kind,
+    /// The pod of the running service.
+    calls_from: Cell<Option<Place>>,
+    /// A pod of a namespace that may not use the gateway.
+    stranger: Cell<Option<Place>>,
+}
+
+/// Where the plugin is, and how it gets there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// In the service's own sidecar.
+    Sidecar,
+    /// There, without the line that names the refresher.
+    WithoutBootstrap,
+    /// There, by `injection-values.yaml` and for the whole mesh.
+    MeshWide,
+    /// In a gateway, to which the service's sidecar sends what is for WeChat.
+    Egress,
+    /// In the sidecar's listeners, fetched by the agent.
+    WasmPlugin,
+}
+
+/// All of Istio's, in the order in which they run.
+pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
+    let sidecar = &[
+        "sidecar/wechat.yaml",
+        "sidecar/injector.yaml",
+        "sidecar/refresher.yaml",
+        "sidecar/deployment.yaml",
+    ];
+    let all = [
+        Istio {
+            name: "istio-sidecar",
+            about: "envoy/istio/sidecar, by injection, discovery and agent of Istio",
+            files: sidecar,
+            on_rejected: OnRejected::Resent,
+            has_refresher: true,
+            kind: Kind::Sidecar,
+            calls_from: Cell::new(None),
+            stranger: Cell::new(None),
+        },
+        Istio {
+            name: "istio-sidecar-without-bootstrap",
+            about: "envoy/istio/sidecar without refresher.yaml: the EnvoyFilter alone",
+            files: sidecar,
+            on_rejected: OnRejected::Resent,
+            has_refresher: false,
+            kind: Kind::WithoutBootstrap,
+            calls_from: Cell::new(None),
+            stranger: Cell::new(None),
+        },
+        Istio {
+            name: "istio-mesh-wide",
+            about: "envoy/istio/sidecar in Istio's root namespace, by injection-values.yaml",
+            files: &[
+                "sidecar/wechat.yaml",
+                "sidecar/injector.yaml",
+                "sidecar/refresher.yaml",
+                "sidecar/deployment-by-template.yaml",
+            ],
+            on_rejected: OnRejected::Resent,
+            has_refresher: true,
+            kind: Kind::MeshWide,
+            calls_from: Cell::new(None),
+            stranger: Cell::new(None),
+        },
+        Istio {
+            name: "istio-egress-gateway",
+            about: "envoy/istio/egress-gateway, behind a service's sidecar by mutual TLS",
+            files: &[
+                "egress-gateway/wechat.yaml",
+                "egress-gateway/injector.yaml",
+                "egress-gateway/refresher.yaml",
+                "egress-gateway/deployment.yaml",
+            ],
+            on_rejected: OnRejected::Resent,
+            has_refresher: true,
+            kind: Kind::Egress,
+            calls_from: Cell::new(None),
+            stranger: Cell::new(None),
+        },
+        Istio {
+            name: "istio-wasm-plugin",
+            about: "envoy/istio/wasm-plugin, the .wasm fetched by Istio's agent over HTTP",
+            files: &[
+                "wasm-plugin/wechat.yaml",
+                "wasm-plugin/wasm-plugin.yaml",
+                "wasm-plugin/deployment.yaml",
+            ],
+            on_rejected: OnRejected::Unnoticed,
+            has_refresher: false,
+            kind: Kind::WasmPlugin,
+            calls_from: Cell::new(None),
+            stranger: Cell::new(None),
+        },
+    ];
+    let boxed = |istio| Box::new(istio) as Box<dyn Deployment>;
+    all.into_iter().map(boxed).collect()
+}
+
+impl Deployment for Istio {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn on_rejected(&self) -> OnRejected {
+        self.on_rejected
+    }
+
+    fn has_refresher(&self) -> bool {
+        self.has_refresher
+    }
+
+    fn wants_a_world(&self) -> bool {
+        true
+    }
+
+    fn read(&self) -> Pending<'_, Vec<String>> {
+        Box::pin(async {
+            let mut seen = planted::read(self.files).await?;
+            if self.kind == Kind::Sidecar {
+                seen.push(snippets::read().await?);
+                seen.push(snippets::labels()?);
+            }
+            Ok(seen)
+        })
+    }
+
+    fn beside<'a>(&'a self, running: &'a Running, wechat: &'a WeChat) -> Pending<'a, Vec<String>> {
+        Box::pin(async {
+            let place = self.calls_from.get().context("a running pod")?;
+            let mut seen = vec![unmodified(place).await?];
+            if self.kind != Kind::WasmPlugin {
+                seen.push(private(wechat)?);
+            }
+            if self.has_refresher {
+                seen.push(labels(running).await?);
+            }
+            if let Some(place) = self.stranger.get() {
+                seen.push(denied(place).await?);
+            }
+            Ok(seen)
+        })
+    }
+
+    fn start<'a>(&'a self, wechat: &'a WeChat, plugin: &'a Path) -> Pending<'a, Running> {
+        Box::pin(self.begin(wechat, plugin))
+    }
+}
+
+impl Istio {
+    async fn begin(&self, wechat: &WeChat, plugin: &Path) -> Result<Running> {
+        world::make().await?;
+        fs::write("/etc/hosts", hosts())?;
+        fs::copy(wechat.ca_file(), CA_BUNDLE)?;
+        let outside = SocketAddr::from((OUTSIDE, 443));
+        let relay = Relay::start(None, outside, wechat.tls.address).await?;
+        let files = self.as_applied(plugin).await?;
+        let values =
+            (self.kind == Kind::MeshWide).then(|| shipped("sidecar/injection-values.yaml"));
+        let deployments = inject(values.as_deref(), &files).await?;
+        let ours = deployments.first().context("a Deployment")?;
+        let place = Place::new();
+        let cluster = cluster(&files, plugin).await?;
+        let mut all = files.clone();
+        if self.kind == Kind::Egress {
+            all.push(write("endpoints.yaml", &endpoints(ours, place)?)?);
+        }
+        let discovery = Discovery::start(cluster.discovery, &all).await?;
+        let web = match self.kind {
+            Kind::WasmPlugin => {
+                let listen = SocketAddr::from((ARTIFACTS, 80));
+                Some(Web::start(listen, "/wechat-token.wasm", fs::read(plugin)?).await?)
+            }
+            _ => None,
+        };
+        let pod = Pod::start(ours, place, &cluster).await?;
+        let client = match self.kind {
+            Kind::Egress => {
+                let file = write("service.yaml", SERVICE_WITHOUT_PLUGIN)?;
+                let service = inject(None, &[file]).await?;
+                let service = service.first().context("a Deployment")?;
+                Some(Pod::start(service, Place::new(), &cluster).await?)
+            }
+            _ => None,
+        };
+        let stranger = match self.kind {
+            Kind::Egress => {
+                let text = SERVICE_WITHOUT_PLUGIN.replace("namespace: shop", "namespace: stranger");
+                let service = inject(None, &[write("stranger.yaml", &text)?]).await?;
+                let service = service.first().context("a Deployment")?;
+                Some(Pod::start(service, Place::new(), &cluster).await?)
+            }
+            _ => None,
+        };
+        if let Some(web) = &web {
+            ensure!(web.fetched() > 0, "the agent did not fetch the plugin");
+        }
+        let caller = client.as_ref().unwrap_or(&pod);
+        let service = caller.service();
+        self.calls_from.set(Some(caller.place()));
+        self.stranger.set(stranger.as_ref().map(Pod::place));
+        Ok(Running {
+            service,
+            admin: pod.admin(),
+            log: Box::new(move || {
+                let _lives = (&relay, &discovery, &web, &client, &stranger);
+                pod.log()
+            }),
+            client: Client::new(),
+        })
+    }
+
+    /// The files as a user applies them: what the README says to change is changed, and nothing else.
+    async fn as_applied(&self, plugin: &Path) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for name in self.files {
+            let mut text = fs::read_to_string(shipped(name))?;
+            let last = name.rsplit('/').next().context("a name")?;
+            match (self.kind, last) {
+                (Kind::WithoutBootstrap, "refresher.yaml") => continue,
+                (Kind::WithoutBootstrap, "deployment.yaml") => {
+                    replace(&mut text, BOOTSTRAP_ANNOTATION, "")?;
+                }
+                (Kind::MeshWide, "wechat.yaml") => {
+                    replace(&mut text, "namespace: shop", "namespace: istio-system")?;
+                    replace(&mut text, r#"exportTo: ["."]"#, r#"exportTo: ["*"]"#)?;
+                }
+                (Kind::MeshWide, "injector.yaml") => {
+                    replace(&mut text, "namespace: shop", "namespace: istio-system")?;
+                }
+                (Kind::WasmPlugin, "wasm-plugin.yaml") => {
+                    let file = plugin.to_str().context("a path that is text")?;
+                    let sum = world::output("sha256sum", &[file]).await?;
+                    let sum = sum.split_whitespace().next().context("a hash")?;
+                    replace(&mut text, &"0".repeat(64), sum)?;
+                }
+                _ => {
+                    files.push(shipped(name));
+                    continue;
+                }
+            }
+            files.push(write(last, &text)?);
+        }
+        Ok(files)
+    }
+}
+
+/// A program that knows nothing of all this calls WeChat by its name.
+async fn unmodified(place: Place) -> Result<String> {
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let answer = pod::exec(place, "curl", &["-sS", "--max-time", "20", &url]).await?;
+    let answer: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
+    ensure!(answer["errcode"] == 0, "curl {url}: {answer}");
+    Ok(format!(
+        "curl {url} in the pod, captured by Istio's rules: errcode 0"
+    ))
+}
+
+/// What Istio's proxies tell each other of pods does not come to WeChat.
+fn private(wechat: &WeChat) -> Result<String> {
+    let calls = wechat.fake.calls(4_096);
+    for call in &calls {
+        for (name, value) in &call.headers {
+            let ours = [
+                "x-forwarded-client-cert",
+                "x-forwarded-for",
+                "x-envoy-external-address",
+            ];
+            let is_private = ours.contains(&name.as_str()) || name.starts_with("x-envoy-peer");
+            ensure!(!is_private, "WeChat got {name}: {value}");
+        }
+    }
+    Ok(format!(
+        "no header of the mesh in the last {} calls that WeChat got",
+        calls.len()
+    ))
+}
+
+/// The AuthorizationPolicy names the namespaces that may call.
+async fn denied(place: Place) -> Result<String> {
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let args = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", &url];
+    let status = pod::exec(place, "curl", &args).await?;
+    ensure!(status == "403", "a stranger got {status}");
+    Ok("a call from a namespace that is not named: 403".to_owned())
+}
+
+/// The bootstrap's `stats_tags` are beside Istio's own.
+async fn labels(running: &Running) -> Result<String> {
+    let metrics = running.admin_get("/stats/prometheus").await?;
+    let name = "wechat_token_injected_total";
+    let app = format!("app=\"{APPID}\"");
+    let mut lines = metrics.lines().filter(|line| line.starts_with(name));
+    let line = lines.find(|line| line.contains(&app));
+    let line = line.with_context(|| format!("no {name} with {app}"))?;
+    Ok(format!("/stats/prometheus has {line}"))
+}
+
+/// What a user changes must be there.
+fn replace(text: &mut String, from: &str, to: &str) -> Result<()> {
+    ensure!(text.contains(from), "no {from:?} to change in:\n{text}");
+    *text = text.replace(from, to);
+    Ok(())
+}
+
+fn write(name: &str, text: &str) -> Result<PathBuf> {
+    let file = Path::new(FOLDER).join(name);
+    fs::write(&file, text)?;
+    Ok(file)
+}
+
+fn hosts() -> String {
+    format!("127.0.0.1 localhost\n{OUTSIDE} {HOST}\n{ARTIFACTS} artifacts.example.com\n")
+}
