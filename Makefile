@@ -37,7 +37,7 @@ scale: ## a day of 10,000 Envoys on a virtual clock, and its figures
 	@tools/setup.sh build
 	@tools/test.sh --profile scale --test mesh scale -- --nocapture
 
-matrix: ## the end-to-end tests on every Envoy version, concurrency and placement; MATRIX=pairs: half of the product, with each pair
+matrix: ## the end-to-end tests on every Envoy version, concurrency and placement; MATRIX=more: what make test lacks of the pairs
 	@tools/setup.sh matrix
 	@tools/build.sh
 	@tools/build-variants.sh

@@ -43,31 +43,57 @@ const FEW: [Setting; 4] = [
     setting("1.37.0", 2, Placement::Downstream),
 ];
 
-/// [`FEW`]; where `E2E_MATRIX` asks for it, half of the product, in which each pair of values of two dimensions occurs
-/// (`pairs`), or the whole of it (`full`).
+/// With [`FEW`], every pair of values of two dimensions.
+const MORE: [Setting; 5] = [
+    setting("1.37.0", 1, Placement::Upstream),
+    setting("1.39.3", 1, Placement::Upstream),
+    setting("1.39.3", 2, Placement::Upstream),
+    setting("1.39.3", 4, Placement::Downstream),
+    setting("1.40.0", 4, Placement::Downstream),
+];
+
+/// [`FEW`]; where `E2E_MATRIX` asks for it, [`MORE`] (`more`) or the whole product (`full`).
 pub(crate) fn settings() -> Vec<Setting> {
     let matrix = std::env::var_os("E2E_MATRIX").unwrap_or_default();
-    if matrix.is_empty() {
-        return FEW.to_vec();
+    match matrix.to_str() {
+        Some("") => FEW.to_vec(),
+        Some("more") => MORE.to_vec(),
+        Some("full") => product(),
+        _ => panic!("E2E_MATRIX={matrix:?}; allowed: more, full"),
     }
-    assert!(
-        matrix == "pairs" || matrix == "full",
-        "E2E_MATRIX={matrix:?}; allowed: pairs, full"
-    );
-    let mut chosen = Vec::new();
-    for (row, version) in ["1.37.0", "1.39.3", "1.40.0"].into_iter().enumerate() {
-        for (column, concurrency) in [1, 2, 4].into_iter().enumerate() {
-            for (place, placement) in [Placement::Upstream, Placement::Downstream]
-                .into_iter()
-                .enumerate()
-            {
-                if matrix == "full" || (row + column) % 2 == place {
-                    chosen.push(setting(version, concurrency, placement));
-                }
+}
+
+fn product() -> Vec<Setting> {
+    let mut all = Vec::new();
+    for version in ["1.37.0", "1.39.3", "1.40.0"] {
+        for concurrency in [1, 2, 4] {
+            for placement in [Placement::Upstream, Placement::Downstream] {
+                all.push(setting(version, concurrency, placement));
             }
         }
     }
-    chosen
+    all
+}
+
+#[test]
+fn few_and_more_have_every_pair_of_values() {
+    let chosen = [FEW.as_slice(), MORE.as_slice()].concat();
+    for one in product() {
+        let has =
+            |pair: fn(&Setting, &Setting) -> bool| chosen.iter().any(|other| pair(&one, other));
+        assert!(
+            has(|a, b| (a.version, a.concurrency) == (b.version, b.concurrency)),
+            "{one:?}"
+        );
+        assert!(
+            has(|a, b| (a.version, a.placement) == (b.version, b.placement)),
+            "{one:?}"
+        );
+        assert!(
+            has(|a, b| (a.concurrency, a.placement) == (b.concurrency, b.placement)),
+            "{one:?}"
+        );
+    }
 }
 
 /// One of the settings for each version and placement: for what cannot depend on the number of workers.
