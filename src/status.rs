@@ -106,7 +106,7 @@ const HTML_HEADERS: [(&str, &str); 4] = [
     (
         "content-security-policy",
         // The hashes of the page's own style and script: no other runs.
-        "default-src 'none'; style-src 'sha256-GhFKeE8UM7jdNd+SJ7m9QidMoPZXLPlPLu4qxSdk/mQ='; script-src 'sha256-3DcxsUKWAH4dTDXWOCMwloveDPPwYLWouYboRalfoN0='; connect-src 'self'",
+        "default-src 'none'; style-src 'sha256-GhFKeE8UM7jdNd+SJ7m9QidMoPZXLPlPLu4qxSdk/mQ='; script-src 'sha256-JQX3rG8cxraBSbxjFG9/JKLqfKom0eVlkQJ9VwYNOL0='; connect-src 'self'",
     ),
     ("x-content-type-options", "nosniff"),
 ];

@@ -133,6 +133,11 @@ need_php() {
         die "apt-get could not install php-curl: see above"
 }
 
+# Any browser that the tests know.
+need_browser() {
+    has google-chrome || need_package chromium chromium
+}
+
 # Prometheus and promtool. Debian's package is unpacked and not installed: installed, it would start a service.
 need_prometheus() {
     local folder=$PWD/.tools/prometheus work name
@@ -191,7 +196,7 @@ want() {
             need_build
             need_envoy "${ENVOY_TEST[@]}"
             need_package redis-server redis-server
-            need_package chromium chromium
+            need_browser
             need_package openssl openssl
             need_prometheus
             ;;
@@ -199,7 +204,7 @@ want() {
             need_build
             need_envoy "${ENVOY_ALL[@]}"
             need_package redis-server redis-server
-            need_package chromium chromium
+            need_browser
             need_package openssl openssl
             need_prometheus
             ;;

@@ -2,6 +2,9 @@
 
 use std::process::{Command, Stdio};
 
+/// Debian's name, and the one that others give the same browser.
+const PROGRAMS: [&str; 2] = ["chromium", "google-chrome"];
+
 /// A browser whose user reads this language.
 #[derive(Clone, Debug)]
 pub struct Browser {
@@ -31,7 +34,7 @@ impl Browser {
 
 fn dom(language: &str, url: &str) -> String {
     let profile = tempfile::tempdir().expect("a folder for the browser");
-    let output = Command::new("chromium")
+    let output = Command::new(program())
         .args(["--headless", "--disable-gpu", "--dump-dom"])
         // Tests run as root in places, where its sandbox does not start; it sees our own page only.
         .args(["--no-sandbox", "--disable-dev-shm-usage"])
@@ -42,7 +45,7 @@ fn dom(language: &str, url: &str) -> String {
         .arg(url)
         .stdin(Stdio::null())
         .output()
-        .expect("chromium starts; tools/setup.sh test installs it");
+        .expect("a browser that starts");
     let dom = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(
         output.status.success() && dom.contains("<body"),
@@ -50,6 +53,12 @@ fn dom(language: &str, url: &str) -> String {
         String::from_utf8_lossy(&output.stderr)
     );
     dom
+}
+
+fn program() -> &'static str {
+    let starts = |program: &&&str| Command::new(program).arg("--version").output().is_ok();
+    let program = PROGRAMS.iter().find(starts);
+    program.expect("chromium; tools/setup.sh test installs it")
 }
 
 fn without(dom: &str, tag: &str) -> String {
