@@ -1,5 +1,5 @@
-//! What the documents promise: each test that `docs/faults.md` names is there, and the tables of metrics are those of the
-//! code.
+//! What the documents promise: each test that `docs/faults.md` names is there, the tables of metrics and of log lines are those of
+//! the code, translations have what their originals have, and links lead somewhere.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
 #![allow(clippy::unwrap_used, clippy::panic)]
@@ -10,6 +10,8 @@ mod logs;
 mod marked;
 #[path = "documents/metrics.rs"]
 mod metrics;
+#[path = "documents/translations.rs"]
+mod translations;
 
 use std::collections::BTreeSet;
 use std::path::Path;
