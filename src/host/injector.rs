@@ -98,9 +98,12 @@ impl Injector {
                 .get(app)
                 .is_some_and(|view| view.generation_of(token).is_some())
         };
-        let route =
+        let route = if request.is_trace {
+            Route::Pass(Passed::TokenFree)
+        } else {
             self.routes
-                .decide(request.authority, &request.path, &request.named_app, is_own);
+                .decide(request.authority, &request.path, &request.named_app, is_own)
+        };
         Some(match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);

@@ -125,6 +125,9 @@ async fn an_odd_target_is_refused_or_arrives_in_its_usual_spelling() {
             let arrives = arrives.replace("=T", &format!("={}", world.token()));
             assert_eq!(exchange.target(), arrives, "{target:?}");
         }
+        // It is sent back as it came, by whoever answers it.
+        let trace = send(&world, "TRACE", "/cgi-bin/echo").await;
+        assert_eq!(trace.target(), "/cgi-bin/echo");
         world.finish().await;
     })
     .await;

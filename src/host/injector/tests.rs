@@ -294,3 +294,15 @@ fn it_is_told_how_long_requests_waited_but_not_those_who_hung_up() {
     assert_eq!(w.host.told("wechat_token_parked_total.app=wxa"), [2]);
     assert_eq!(w.host.told("wechat_token_wait_millis"), [400]);
 }
+
+#[test]
+fn a_trace_which_is_sent_back_as_it_came_gets_no_token() {
+    for (method, path) in [("GET", "/a?access_token=token-1"), ("TRACE", "/a")] {
+        let mut w = worker("fail");
+        w.publish("wxa", 1, "token-1");
+        w.host
+            .set_request(&[WECHAT, (":method", method), (":path", "/a")]);
+        assert_eq!(w.attempt().1, Some(Flow::Continue), "{method}");
+        assert_eq!(w.path(), path, "{method}");
+    }
+}
