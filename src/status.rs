@@ -26,7 +26,7 @@ pub enum Page {
     Html,
     /// `/status.json`: everything.
     Json,
-    /// `/ready`: 200 when every app has a live token, else 503.
+    /// `/ready`: 200 when every app has a live token, else 503. With `on_bad_app: skip` an app that nobody keeps is no hindrance.
     Ready,
 }
 
@@ -106,7 +106,7 @@ const HTML_HEADERS: [(&str, &str); 4] = [
     (
         "content-security-policy",
         // The hashes of the page's own style and script: no other runs.
-        "default-src 'none'; style-src 'sha256-GhFKeE8UM7jdNd+SJ7m9QidMoPZXLPlPLu4qxSdk/mQ='; script-src 'sha256-JQX3rG8cxraBSbxjFG9/JKLqfKom0eVlkQJ9VwYNOL0='; connect-src 'self'",
+        "default-src 'none'; style-src 'sha256-WQoP5AshfLaXr36VL+jWTJ+mp3byZTy51a3cDiPpKZs='; script-src 'sha256-fIefBDhVJtttP8ZOo6vDoPFmC30JKhrvmKe/R+iGcIQ='; connect-src 'self'",
     ),
     ("x-content-type-options", "nosniff"),
 ];
