@@ -308,3 +308,16 @@ fn what_redis_said_is_not_told_as_the_failure_of_a_token_call() {
     let problem = note.store.unwrap().problem.unwrap();
     assert!(problem.contains("its cluster is not there"), "{problem}");
 }
+
+#[test]
+fn the_time_of_a_failed_call_ends_when_it_failed_and_not_with_the_next_tick() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    host.later(Duration::from_millis(3));
+    let call = u32::try_from(host.0.borrow().calls.len()).unwrap();
+    singleton.handle_callout(&host, call, 0);
+    pass(&host, 1, &mut [&mut singleton]);
+    assert_eq!(host.told("wechat_token_refresh_millis"), [3]);
+}
