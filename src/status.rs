@@ -73,7 +73,7 @@ impl Page {
         wall: UnixMillis,
         see: impl Fn(&str) -> Seen,
     ) -> Answer {
-        if method != b"GET" && method != b"HEAD" {
+        if !is_read(method) {
             return Answer {
                 status: 405,
                 headers: &[("allow", "GET, HEAD")],
@@ -98,6 +98,11 @@ impl Page {
             }
         }
     }
+}
+
+/// Whether a method only reads; for others there is no answer but a refusal.
+pub fn is_read(method: &[u8]) -> bool {
+    method == b"GET" || method == b"HEAD"
 }
 
 const HTML_HEADERS: [(&str, &str); 4] = [
