@@ -65,6 +65,8 @@ pub struct Config {
     pub redis: Option<Redis>,
     /// Apps left out under `on_bad_app: skip`, with what was wrong; the caller logs them.
     pub skipped: Vec<ConfigError>,
+    /// `on_bad_app: skip`: what is wrong with an app shall hinder no other one.
+    pub skips_bad_apps: bool,
 }
 
 impl Config {

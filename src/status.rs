@@ -26,7 +26,7 @@ pub enum Page {
     Html,
     /// `/status.json`: everything.
     Json,
-    /// `/ready`: 200 when every app has a live token, else 503.
+    /// `/ready`: 200 when every app has a live token, else 503. With `on_bad_app: skip` an app that nobody keeps is no hindrance.
     Ready,
 }
 
@@ -73,7 +73,7 @@ impl Page {
         wall: UnixMillis,
         see: impl Fn(&str) -> Seen,
     ) -> Answer {
-        if method != b"GET" && method != b"HEAD" {
+        if !is_read(method) {
             return Answer {
                 status: 405,
                 headers: &[("allow", "GET, HEAD")],
@@ -100,13 +100,18 @@ impl Page {
     }
 }
 
+/// Whether a method only reads; for others there is no answer but a refusal.
+pub fn is_read(method: &[u8]) -> bool {
+    method == b"GET" || method == b"HEAD"
+}
+
 const HTML_HEADERS: [(&str, &str); 4] = [
     ("content-type", "text/html; charset=utf-8"),
     ("cache-control", "no-store"),
     (
         "content-security-policy",
         // The hashes of the page's own style and script: no other runs.
-        "default-src 'none'; style-src 'sha256-GhFKeE8UM7jdNd+SJ7m9QidMoPZXLPlPLu4qxSdk/mQ='; script-src 'sha256-JQX3rG8cxraBSbxjFG9/JKLqfKom0eVlkQJ9VwYNOL0='; connect-src 'self'",
+        "default-src 'none'; style-src 'sha256-WQoP5AshfLaXr36VL+jWTJ+mp3byZTy51a3cDiPpKZs='; script-src 'sha256-52DuXg5JRx3aCac1qR0CV5Y+emYwD7LFhf/D7/oggMs='; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     ("x-content-type-options", "nosniff"),
 ];

@@ -43,6 +43,13 @@ impl Throttle {
         window.lines += 1;
         Some(std::mem::take(&mut window.withheld))
     }
+
+    /// A kind of which lines were withheld, and how many, where the flood is over and no line came that could have told it.
+    pub fn rest(&mut self, now: Millis) -> Option<(String, u64)> {
+        let is_over = |window: &Window| window.withheld > 0 && now.since(window.since) >= WINDOW;
+        let (kind, window) = self.kinds.iter_mut().find(|(_, window)| is_over(window))?;
+        Some((kind.clone(), std::mem::take(&mut window.withheld)))
+    }
 }
 
 #[cfg(test)]
@@ -65,6 +72,21 @@ mod tests {
         assert_eq!(write("event=refresh_failed", 9_999), None);
         assert_eq!(write("event=refresh_failed", 10_000), Some(151));
         assert_eq!(write("event=refresh_failed", 10_001), Some(0));
+    }
+
+    #[test]
+    fn what_was_withheld_is_told_when_no_other_line_of_its_kind_comes() {
+        let mut throttle = Throttle::default();
+        for n in 0..250 {
+            throttle.admit("event=app_skipped", Millis(1_000_000 + n));
+        }
+        throttle.admit("event=config_refused", Millis(1_000_000));
+        assert_eq!(throttle.rest(Millis(1_009_999)), None);
+        let rest = throttle.rest(Millis(1_010_000));
+        assert_eq!(rest, Some(("event=app_skipped".to_owned(), 150)));
+        assert_eq!(throttle.rest(Millis(1_010_250)), None, "once");
+        let later = throttle.admit("event=app_skipped", Millis(1_020_000));
+        assert_eq!(later, Some(0), "not twice");
     }
 
     #[test]

@@ -60,6 +60,7 @@ pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config,
         redis,
         apps: apps.kept,
         skipped: apps.skipped,
+        skips_bad_apps: raw.on_bad_app == OnBadApp::Skip,
     })
 }
 

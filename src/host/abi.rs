@@ -338,6 +338,20 @@ thread_local! {
     static THROTTLE: RefCell<Throttle> = RefCell::default();
 }
 
+/// Tells how many lines were left out, once a flood is over: the next line of its kind may be hours away, or never come. One
+/// kind at a time; the next tick has the next one.
+fn tell_rest() {
+    let now = Millis(Envoy::clock(1));
+    let rest = THROTTLE.with(|throttle| match throttle.try_borrow_mut() {
+        Ok(mut throttle) => throttle.rest(now),
+        Err(_) => None,
+    });
+    if let Some((kind, lines)) = rest {
+        let kind = kind.rsplit('=').next().unwrap_or_default();
+        log::warn!("event=lines_withheld kind={kind} lines={lines}");
+    }
+}
+
 impl log::Log for Logger {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         true

@@ -50,6 +50,7 @@ fn config(apps: Vec<App>, default_app: Option<usize>, hosts: &[&str]) -> Config 
         watch: true,
         redis: None,
         skipped: Vec::new(),
+        skips_bad_apps: false,
     }
 }
 

@@ -178,7 +178,7 @@ fn the_json_tells_everything_but_the_token() {
                 "appid": "wx2",
                 "name": "wx2",
                 "token_api": "stable",
-                "state": "starting",
+                "state": "unkept",
                 "remaining_seconds": 0,
                 "generation": 0,
                 "last_refresh": null,
@@ -225,6 +225,66 @@ fn apps_that_were_left_out_are_told() {
     let skipped = body["skipped"][0].as_str().unwrap_or_default();
     assert!(skipped.starts_with("apps[1].token_api: "), "{body}");
     assert_eq!(body["ready"], json!(true));
+}
+
+#[test]
+fn an_app_that_was_left_out_for_want_of_a_secret_hinders_no_other_one() {
+    let document = |on_bad_app: &str| {
+        let apps = r#"[{"appid":"wx1","secret":{"value":"x"}},{"appid":"wx2","secret":{"env":"NOT_SET"}}]"#;
+        format!(r#"{{"on_bad_app":"{on_bad_app}","apps":{apps},"default_app":"wx1"}}"#)
+    };
+    let text = document("skip");
+    let refresher = Config::parse(text.as_bytes(), &|_| None, Role::Refresher).unwrap();
+    assert_eq!((refresher.apps.len(), refresher.skipped.len()), (1, 1));
+    let waiting = AppRecord {
+        token: None,
+        generation: Generation(0),
+        ..record(60)
+    };
+    for (what, on_bad_app, records, states, status) in [
+        (
+            "one is kept",
+            "skip",
+            [record(60), AppRecord::default()],
+            ["ok", "unkept"],
+            200,
+        ),
+        (
+            "all are wanted",
+            "refuse",
+            [record(60), AppRecord::default()],
+            ["ok", "unkept"],
+            503,
+        ),
+        (
+            "the other one waits too",
+            "skip",
+            [waiting.clone(), AppRecord::default()],
+            ["starting", "unkept"],
+            503,
+        ),
+        (
+            "nobody is there yet",
+            "skip",
+            [AppRecord::default(), AppRecord::default()],
+            ["unkept", "unkept"],
+            503,
+        ),
+        (
+            "it is kept",
+            "skip",
+            [record(60), waiting.clone()],
+            ["ok", "starting"],
+            503,
+        ),
+    ] {
+        let config = config(&document(on_bad_app));
+        let see = |appid: &str| seen(records[usize::from(appid == "wx2")].clone());
+        let (_, body) = get(Page::Json, &config, see);
+        let shown = [0, 1].map(|place| body["apps"][place]["state"].clone());
+        assert_eq!(shown, states.map(Value::from), "{what}");
+        assert_eq!(get(Page::Ready, &config, see).0, status, "{what}");
+    }
 }
 
 #[test]

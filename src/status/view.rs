@@ -14,7 +14,7 @@ use crate::wechat::errcode;
 #[derive(Debug, Serialize)]
 pub(super) struct Status<'a> {
     version: &'static str,
-    /// Every app has a live token.
+    /// Every app has a live token; those that nobody keeps do not count where bad apps are skipped.
     pub(super) ready: bool,
     apps: Vec<AppStatus<'a>>,
     /// What `on_bad_app: skip` left out, and why.
@@ -26,7 +26,8 @@ struct AppStatus<'a> {
     appid: &'a str,
     name: &'a str,
     token_api: &'static str,
-    /// In one word: `ok`, `failing` (the token lives, refreshing fails), `starting`, `down`.
+    /// In one word: `ok`, `failing` (the token lives, refreshing fails), `starting`, `down`, `unkept` (no root took it: none
+    /// knows its secret).
     state: &'static str,
     remaining_seconds: u64,
     generation: u64,
@@ -88,9 +89,12 @@ impl<'a> Status<'a> {
             .iter()
             .map(|app| AppStatus::new(config, app, see(&app.appid), now, wall))
             .collect();
+        // Without secrets it does not see that an app was left out for want of one; but nobody keeps it then.
+        let is_skipped = |app: &AppStatus<'_>| config.skips_bad_apps && app.state == UNKEPT;
         Status {
             version: env!("CARGO_PKG_VERSION"),
-            ready: apps.iter().all(AppStatus::is_ready),
+            ready: apps.iter().all(|app| app.is_ready() || is_skipped(app))
+                && apps.iter().any(AppStatus::is_ready),
             skipped: config.skipped.iter().map(ToString::to_string).collect(),
             apps,
         }
@@ -186,10 +190,13 @@ impl<'a> AppStatus<'a> {
     }
 }
 
+const UNKEPT: &str = "unkept";
+
 fn state(record: &AppRecord, has_token: bool) -> &'static str {
     match (has_token, record.trouble) {
         (true, None) => "ok",
         (true, Some(_)) => "failing",
+        (false, _) if record.term == 0 => UNKEPT,
         (false, None) if record.generation.0 == 0 => "starting",
         (false, _) => "down",
     }

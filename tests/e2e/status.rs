@@ -184,3 +184,22 @@ async fn people_read_it_in_english_and_in_chinese() {
     }
     world.finish().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_left_out_for_want_of_a_secret_does_not_keep_an_envoy_from_being_ready() {
+    let mut plan = plan(crate::settings::settings()[0]);
+    let mut without = app(OTHER);
+    without["secret"] = json!({"env": "NOT_SET_ANYWHERE"});
+    plan.document =
+        json!({"apps": [app(APPID), without], "default_app": APPID, "on_bad_app": "skip"});
+    let world = plan.start().await;
+    world.ready().await;
+    world.shows("/state", json!("ok")).await;
+    assert_eq!(world.status().await["apps"][1]["state"], "unkept");
+    let answer = world.page("GET", "/ready").await;
+    assert_eq!(
+        (answer.status, answer.json()),
+        (200, json!({"ready": true, "without_token": [OTHER]}))
+    );
+    world.finish().await;
+}

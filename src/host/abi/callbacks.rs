@@ -88,6 +88,7 @@ pub extern "C" fn proxy_on_configure(id: u32, _size: usize) -> u32 {
 #[no_mangle]
 pub extern "C" fn proxy_on_tick(id: u32) {
     with_root(id, (), |root| root.handle_tick(&Envoy));
+    super::tell_rest();
 }
 
 #[no_mangle]

@@ -25,8 +25,8 @@ pub(super) struct Call {
     pub(super) to: Callee,
     /// When it was sent.
     pub(super) at: Millis,
-    /// It has failed, which is dealt with in the next tick.
-    failed: Option<Status>,
+    /// It has failed, then, which is dealt with in the next tick.
+    failed: Option<(Status, Millis)>,
 }
 
 /// The status of an answer; none when the connection failed.
@@ -80,16 +80,16 @@ impl Refresher {
         });
         if let (None | Some(503), Some(call)) = (status, self.calls.get_mut(place)) {
             // Envoy ends calls like that also while it shuts down, and crashes when another one is made then.
-            call.failed = Some(match call.to {
-                Callee::Redis(sent) if status.is_none() => {
-                    sent.status_of_reset(host.now().since(call.at))
-                }
+            let now = host.now();
+            let status = match call.to {
+                Callee::Redis(sent) if status.is_none() => sent.status_of_reset(now.since(call.at)),
                 _ => status,
-            });
+            };
+            call.failed = Some((status, now));
             return;
         }
         let call = self.calls.swap_remove(place);
-        self.end_call(host, slot, metrics, &call, status);
+        self.end_call(host, slot, metrics, &call, status, host.now());
         self.start_due(host, slot, metrics);
     }
 
@@ -98,8 +98,8 @@ impl Refresher {
         let failed = |calls: &[Call]| calls.iter().position(|call| call.failed.is_some());
         while let Some(place) = failed(&self.calls) {
             let call = self.calls.swap_remove(place);
-            let status = call.failed.flatten();
-            self.end_call(host, slot, metrics, &call, status);
+            let (status, at) = call.failed.unwrap_or((None, host.now()));
+            self.end_call(host, slot, metrics, &call, status, at);
         }
     }
 
@@ -110,10 +110,11 @@ impl Refresher {
         metrics: &mut Metrics,
         call: &Call,
         status: Status,
+        ended_at: Millis,
     ) {
         match call.to {
             Callee::WeChat => {
-                metrics.observe(Metric::Refresh, millis(host.now().since(call.at)));
+                metrics.observe(Metric::Refresh, millis(ended_at.since(call.at)));
                 self.handle_token_reply(host, slot, metrics, call.app, status);
             }
             Callee::Redis(sent) => {

@@ -14,6 +14,8 @@ use crate::status::{note_key, Failed, Note, Refreshed};
 use crate::time::{Millis, UnixMillis};
 use crate::token::Report;
 
+const NO_REPLY: &str = "unreachable=\"the reply never came\"";
+
 impl Refresher {
     pub(super) fn report<H: Host>(
         &mut self,
@@ -27,6 +29,11 @@ impl Refresher {
         let now = host.now();
         let Some(kept) = of_app(&mut self.kept, app) else {
             return;
+        };
+        // Only a timer notices that an answer does not come at all, and it has no words for it.
+        let why = match report {
+            Report::Failed | Report::StoreLost if why.is_empty() => NO_REPLY,
+            _ => why,
         };
         let machine = kept.keeper.machine();
         let generation = machine.generation();
@@ -111,7 +118,9 @@ impl Refresher {
                 note.refreshed = Some(Refreshed { at: now, result });
             }
             _ => {
-                let detail = if why.is_empty() { result } else { why };
+                // Without a failed call `why`, if there is one, is what Redis said: it stands where Redis is shown.
+                let is_call = report == Report::Failed;
+                let detail = if is_call { why } else { result };
                 note.failed = Some(Failed {
                     at: now,
                     errcode,

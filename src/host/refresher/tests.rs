@@ -5,7 +5,7 @@ use crate::host::root::Root;
 use crate::host::{Cas, Host};
 use crate::message::Message;
 use crate::record::{app_key, queue_name, AppRecord};
-use crate::status::{note_key, Note};
+use crate::status::{note_key, Failed, Note};
 use crate::token::Generation;
 
 const S: Duration = Duration::from_secs(1);
@@ -276,4 +276,48 @@ fn a_refusal_is_counted_by_its_errcode_and_opens_the_breaker() {
         assert_eq!(failed.errcode.is_some(), !label.is_empty(), "{reply}");
         assert!(!failed.detail.is_empty(), "{reply}");
     }
+}
+
+fn noted(host: &FakeHost) -> Note {
+    let (note, _) = host.shared(&note_key("wxa")).unwrap();
+    Note::decode(&note).unwrap()
+}
+
+#[test]
+fn a_reply_that_never_came_is_told_in_words() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    pass(&host, 10, &mut [&mut singleton]);
+    let Failed {
+        errcode, detail, ..
+    } = noted(&host).failed.unwrap();
+    assert_eq!(errcode, None);
+    assert_eq!(detail, "unreachable=\"the reply never came\"");
+}
+
+#[test]
+fn what_redis_said_is_not_told_as_the_failure_of_a_token_call() {
+    let document =
+        r#"{"apps": [{"appid": "wxa", "secret": {"value": "s"}}], "redis": {"when_down": "hold"}}"#;
+    let host = FakeHost::new("refresher", document);
+    let mut singleton = root(&host, "refresher", 1);
+    pass(&host, 10, &mut [&mut singleton]);
+    let note = noted(&host);
+    assert_eq!(note.failed.unwrap().detail, "withheld");
+    let problem = note.store.unwrap().problem.unwrap();
+    assert!(problem.contains("its cluster is not there"), "{problem}");
+}
+
+#[test]
+fn the_time_of_a_failed_call_ends_when_it_failed_and_not_with_the_next_tick() {
+    let host = FakeHost::new("refresher", ONE_APP);
+    host.0.borrow_mut().clusters.push("wechat_token");
+    let mut singleton = root(&host, "refresher", 1);
+    singleton.handle_tick(&host);
+    host.later(Duration::from_millis(3));
+    let call = u32::try_from(host.0.borrow().calls.len()).unwrap();
+    singleton.handle_callout(&host, call, 0);
+    pass(&host, 1, &mut [&mut singleton]);
+    assert_eq!(host.told("wechat_token_refresh_millis"), [3]);
 }
