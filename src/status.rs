@@ -111,7 +111,7 @@ const HTML_HEADERS: [(&str, &str); 4] = [
     (
         "content-security-policy",
         // The hashes of the page's own style and script: no other runs.
-        "default-src 'none'; style-src 'sha256-WQoP5AshfLaXr36VL+jWTJ+mp3byZTy51a3cDiPpKZs='; script-src 'sha256-52DuXg5JRx3aCac1qR0CV5Y+emYwD7LFhf/D7/oggMs='; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        "default-src 'none'; style-src 'sha256-WQoP5AshfLaXr36VL+jWTJ+mp3byZTy51a3cDiPpKZs='; script-src 'sha256-N/4vlGQwzMEYFgH7ygJOk1pGSaOonre/+FrlugpyGT0='; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     ("x-content-type-options", "nosniff"),
 ];

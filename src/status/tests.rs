@@ -194,6 +194,87 @@ fn the_json_tells_everything_but_the_token() {
 }
 
 #[test]
+fn one_word_says_how_an_app_is() {
+    let config = config(r#"{"apps":[{"appid":"wx1"}]}"#);
+    let refreshed = |at: u64| {
+        let result = "renewed".to_owned();
+        Some(Refreshed {
+            at: Millis(NOW.0 - at),
+            result,
+        })
+    };
+    let failed = |at: u64| {
+        Some(Failed {
+            at: Millis(NOW.0 - at),
+            errcode: None,
+            detail: "calls_not_sent".to_owned(),
+        })
+    };
+    let none = || AppRecord {
+        token: None,
+        generation: Generation(0),
+        ..record(60)
+    };
+    for (what, record, refreshed, failed, silent_ms, state) in [
+        ("all is well", record(60), refreshed(9_000), None, 900, "ok"),
+        (
+            "an old failure",
+            record(60),
+            refreshed(9_000),
+            failed(9_001),
+            900,
+            "ok",
+        ),
+        (
+            "no call can be sent",
+            record(60),
+            refreshed(9_000),
+            failed(8_999),
+            900,
+            "failing",
+        ),
+        (
+            "its holder is gone",
+            record(60),
+            refreshed(9_000),
+            None,
+            10_001,
+            "failing",
+        ),
+        (
+            "its holder is late",
+            record(60),
+            refreshed(9_000),
+            None,
+            10_000,
+            "ok",
+        ),
+        ("the first one", none(), None, None, 900, "starting"),
+        (
+            "no first call can be sent",
+            none(),
+            None,
+            failed(900),
+            900,
+            "down",
+        ),
+        ("it is over", record(0), refreshed(9_000), None, 900, "down"),
+    ] {
+        let see = |_: &str| Seen {
+            record: record.clone(),
+            note: Note {
+                refreshed: refreshed.clone(),
+                failed: failed.clone(),
+                store: None,
+            },
+            last_beat: Some(Millis(NOW.0 - silent_ms)),
+        };
+        let (_, body) = get(Page::Json, &config, see);
+        assert_eq!(body["apps"][0]["state"], state, "{what}");
+    }
+}
+
+#[test]
 fn the_state_of_redis_is_told_since_when_it_is_so() {
     let config = config(r#"{"apps":[{"appid":"wx1"}],"redis":{"username":{"env":"NOT_SET"}}}"#);
     let mut note = Note::default();

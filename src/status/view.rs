@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Note, Seen};
 use crate::config::{App, Config, TokenApi};
-use crate::lease::lives;
+use crate::lease::{lives, SLOT_FREE_AFTER};
 use crate::record::AppRecord;
 use crate::time::{Millis, UnixMillis};
 use crate::token::{Budget, Policy};
@@ -26,7 +26,7 @@ struct AppStatus<'a> {
     appid: &'a str,
     name: &'a str,
     token_api: &'static str,
-    /// In one word: `ok`, `failing` (the token lives, refreshing fails), `starting`, `down`, `unkept` (no root took it: none
+    /// In one word: `ok`, `failing` (the token lives, refreshing fails or who did it is gone), `starting`, `down`, `unkept` (no root took it: none
     /// knows its secret).
     state: &'static str,
     remaining_seconds: u64,
@@ -127,6 +127,12 @@ impl<'a> AppStatus<'a> {
         } = seen;
         let ago = |at: Millis| now.since(at).as_secs();
         let token = record.token.as_ref().filter(|token| token.is_live(now));
+        // Calls that cannot even be sent leave no trouble in the record; and a holder that is gone tells nothing at all.
+        let failed_at = failed.as_ref().map(|failed| failed.at);
+        let is_silent = last_beat.is_none_or(|beat| now.since(beat) > SLOT_FREE_AFTER);
+        let is_failing = record.trouble.is_some()
+            || failed_at > refreshed.as_ref().map(|refreshed| refreshed.at)
+            || is_silent;
         let lease = Lease {
             holder: match (record.term, record.holder.primary) {
                 (0, _) => "none",
@@ -144,7 +150,13 @@ impl<'a> AppStatus<'a> {
                 TokenApi::Stable => "stable",
                 TokenApi::Classic => "classic",
             },
-            state: state(&record, token.is_some()),
+            state: match (record.term, token.is_some(), is_failing) {
+                (_, true, false) => "ok",
+                (_, true, true) => "failing",
+                (0, false, _) => UNKEPT,
+                (_, false, false) if record.generation.0 == 0 => "starting",
+                (_, false, _) => "down",
+            },
             remaining_seconds: token.map_or(0, |token| token.deadline.since(now).as_secs()),
             generation: record.generation.0,
             last_refresh: refreshed.map(|refreshed| LastRefresh {
@@ -191,13 +203,3 @@ impl<'a> AppStatus<'a> {
 }
 
 const UNKEPT: &str = "unkept";
-
-fn state(record: &AppRecord, has_token: bool) -> &'static str {
-    match (has_token, record.trouble) {
-        (true, None) => "ok",
-        (true, Some(_)) => "failing",
-        (false, _) if record.term == 0 => UNKEPT,
-        (false, None) if record.generation.0 == 0 => "starting",
-        (false, _) => "down",
-    }
-}
