@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::{Note, Seen};
 use crate::config::{App, Config, TokenApi};
 use crate::lease::{lives, SLOT_FREE_AFTER};
-use crate::record::AppRecord;
 use crate::time::{Millis, UnixMillis};
 use crate::token::{Budget, Policy};
 use crate::wechat::errcode;
