@@ -1,15 +1,14 @@
+mod page;
+
 use std::time::Duration;
 
-use base64::prelude::{Engine, BASE64_STANDARD as STANDARD};
 use serde_json::{json, Value};
-use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::config::Role;
 use crate::record::Holder;
 use crate::secret::Secret;
 use crate::token::{Generation, Spent, Token, Trouble};
-use crate::wechat::errcode::{self, OnToken};
 
 const NOW: Millis = Millis(10_000_000);
 /// 2026-11-26 12:00 in Asia/Shanghai.
@@ -365,40 +364,5 @@ fn an_app_that_was_left_out_for_want_of_a_secret_hinders_no_other_one() {
         let shown = [0, 1].map(|place| body["apps"][place]["state"].clone());
         assert_eq!(shown, states.map(Value::from), "{what}");
         assert_eq!(get(Page::Ready, &config, see).0, status, "{what}");
-    }
-}
-
-#[test]
-fn the_browser_is_told_to_run_the_page_s_own_script_and_style_only() {
-    let policy = HTML_HEADERS
-        .iter()
-        .find(|header| header.0 == "content-security-policy");
-    for tag in ["style", "script"] {
-        let (_, rest) = HTML.split_once(&format!("<{tag}>")).unwrap();
-        let (inner, rest) = rest.split_once(&format!("</{tag}>")).unwrap();
-        let hash = STANDARD.encode(Sha256::digest(inner));
-        let source = format!("{tag}-src 'sha256-{hash}';");
-        assert!(
-            policy.is_some_and(|(_, policy)| policy.contains(&source)),
-            "{source}"
-        );
-        assert!(!rest.contains(&format!("<{tag}")), "a second {tag}");
-    }
-}
-
-#[test]
-fn the_page_needs_nothing_from_elsewhere_and_explains_each_errcode_in_chinese() {
-    let outside = ["http:", "https:", "//", "src=", "@import", "url("];
-    for text in outside {
-        assert!(!HTML.contains(text), "{text}");
-    }
-    for code in -100..100_000 {
-        let Some(entry) = errcode::lookup(code) else {
-            continue;
-        };
-        let is_refusal = entry.on_token != OnToken::Transient || code == -1;
-        let is_explained =
-            HTML.contains(&format!(" {code}: '")) || HTML.contains(&format!("'{code}': '"));
-        assert_eq!(is_explained, is_refusal, "{code}");
     }
 }
