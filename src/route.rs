@@ -96,12 +96,13 @@ impl Routes {
         self.apps.get(appid).copied()
     }
 
-    /// Decides about a request with this `:authority`, this `:path` and these `x-wechat-appid` headers. `is_own(app, token)` says whether `token` is one that we gave out for `app`, now or before:
+    /// Decides about a request with this `:method`, this `:authority`, this `:path` and these `x-wechat-appid` headers. `is_own(app, token)` says whether `token` is one that we gave out for `app`, now or before:
     /// a request that Envoy sends again carries the first attempt's.
     ///
     /// The first attempt has also removed what named the app, so a token of ours names it as well.
     pub fn decide(
         &self,
+        method: &[u8],
         authority: &[u8],
         scan: &Scan<'_>,
         header: &NamedApp<'_>,
@@ -110,7 +111,8 @@ impl Routes {
         if !self.is_our_host(authority) {
             return Route::Pass(Passed::OtherHost);
         }
-        if is_token_free(scan) {
+        // Whoever answers a TRACE sends back what he got, a token too.
+        if method == b"TRACE" || is_token_free(scan) {
             return Route::Pass(Passed::TokenFree);
         }
         if self.is_excluded(scan.path()) {

@@ -98,12 +98,13 @@ impl Injector {
                 .get(app)
                 .is_some_and(|view| view.generation_of(token).is_some())
         };
-        let route = if request.is_trace {
-            Route::Pass(Passed::TokenFree)
-        } else {
-            self.routes
-                .decide(request.authority, &request.path, &request.named_app, is_own)
-        };
+        let route = self.routes.decide(
+            request.method,
+            request.authority,
+            &request.path,
+            &request.named_app,
+            is_own,
+        );
         Some(match route {
             Route::Pass(reason) => {
                 self.counts.add_passed(reason);

@@ -49,8 +49,8 @@ pub const ORIGINAL_PATH: &str = "x-envoy-original-path";
 pub struct Request<'a> {
     /// The stream's context.
     pub stream: u32,
-    /// Whoever answers a TRACE sends back what he got, a token too.
-    pub is_trace: bool,
+    /// `:method`, empty if there is none.
+    pub method: &'a [u8],
     /// `:authority`, empty if there is none.
     pub authority: &'a [u8],
     /// `:path`.
@@ -64,14 +64,14 @@ pub struct Request<'a> {
 impl<'a> Request<'a> {
     /// Picks them out of all headers; `None` for a request without a path.
     pub fn read(stream: u32, headers: &'a HeaderMap) -> Option<Request<'a>> {
-        let mut is_trace = false;
+        let mut method = <&[u8]>::default();
         let mut authority = <&[u8]>::default();
         let mut path = None;
         let mut named_app = NamedApp::Absent;
         let mut original_path = None;
         for (name, value) in headers.pairs() {
             match name {
-                b":method" => is_trace = value == b"TRACE",
+                b":method" => method = value,
                 b":authority" => authority = value,
                 b":path" => path = Some(value),
                 _ if name == APPID_HEADER.as_bytes() => named_app.add(Cow::Borrowed(value)),
@@ -81,7 +81,7 @@ impl<'a> Request<'a> {
         }
         Some(Request {
             stream,
-            is_trace,
+            method,
             authority,
             path: scan(path?),
             named_app,

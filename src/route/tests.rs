@@ -75,7 +75,13 @@ fn is_own(app: usize, token: &[u8]) -> bool {
 
 fn decide(routes: &Routes, path: &str, appid: Option<&str>) -> Route {
     let header = header(appid.map(str::as_bytes).as_slice());
-    routes.decide(HOST.as_bytes(), &scan(path.as_bytes()), &header, is_own)
+    routes.decide(
+        b"GET",
+        HOST.as_bytes(),
+        &scan(path.as_bytes()),
+        &header,
+        is_own,
+    )
 }
 
 fn header<'a>(values: &[&'a [u8]]) -> NamedApp<'a> {
@@ -130,6 +136,7 @@ fn only_the_configured_host_is_ours() {
             Route::Pass(Passed::OtherHost)
         };
         let found = routes.decide(
+            b"GET",
             authority.as_bytes(),
             &scan(b"/a"),
             &NamedApp::Absent,
@@ -138,7 +145,7 @@ fn only_the_configured_host_is_ours() {
         assert_eq!(found, expected, "{authority}");
     }
     let routes = one(&["*"]);
-    let found = routes.decide(b"", &scan(b"/a"), &NamedApp::Absent, is_own);
+    let found = routes.decide(b"GET", b"", &scan(b"/a"), &NamedApp::Absent, is_own);
     assert_eq!(found, Route::Inject { app: 0 });
 }
 
@@ -312,9 +319,24 @@ proptest! {
     ) {
         let values: Vec<&[u8]> = headers.iter().map(Vec::as_slice).collect();
         for (any_host, routes) in [(true, one(&["*"])), (false, three(Some(0))), (false, three(None))] {
-            let route = routes.decide(&authority, &scan(&path), &header(&values), is_own);
+            let route = routes.decide(b"GET", &authority, &scan(&path), &header(&values), is_own);
             let is_ours = any_host || authority.to_ascii_lowercase().starts_with(HOST.as_bytes());
             prop_assert!(is_ours || route == Route::Pass(Passed::OtherHost));
         }
+    }
+}
+
+#[test]
+fn a_trace_is_token_free_where_it_is_ours() {
+    let routes = one(&[HOST]);
+    for (method, host, route) in [
+        ("TRACE", HOST, Route::Pass(Passed::TokenFree)),
+        ("TRACE", "other.example", Route::Pass(Passed::OtherHost)),
+        ("GET", HOST, Route::Inject { app: 0 }),
+    ] {
+        let path = scan(b"/cgi-bin/echo");
+        let (method_bytes, host_bytes) = (method.as_bytes(), host.as_bytes());
+        let found = routes.decide(method_bytes, host_bytes, &path, &NamedApp::Absent, is_own);
+        assert_eq!(found, route, "{method} {host}");
     }
 }

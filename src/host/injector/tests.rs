@@ -194,7 +194,13 @@ fn a_path_full_of_tokens_is_not_compared_with_every_app() {
         false
     };
     let scanned = scan(path.as_bytes());
-    routes.decide(b"api.weixin.qq.com", &scanned, &NamedApp::Absent, is_own);
+    routes.decide(
+        b"GET",
+        b"api.weixin.qq.com",
+        &scanned,
+        &NamedApp::Absent,
+        is_own,
+    );
     assert!(compared.get() <= 5_000, "{}", compared.get());
 }
 
