@@ -69,6 +69,27 @@ pub struct Config {
     pub skips_bad_apps: bool,
 }
 
+impl Role {
+    /// The role of a root with this root id.
+    pub fn of(root_id: &str) -> Option<Role> {
+        Some(match root_id {
+            "refresher" => Role::Refresher,
+            "injector" => Role::Injector,
+            "status" => Role::Status,
+            _ => return None,
+        })
+    }
+
+    /// The root id.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Refresher => "refresher",
+            Role::Injector => "injector",
+            Role::Status => "status",
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks `document`, the bytes that Envoy hands over for `configuration`: JSON from a `StringValue`, protobuf
     /// from a `Struct`. `env` looks an environment variable up.

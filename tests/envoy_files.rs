@@ -118,12 +118,8 @@ fn every_plugin_configuration_is_taken_by_the_plugin_and_by_the_schema() {
     for file in FILES {
         let mut roots = Vec::new();
         Config::load(file).each_plugin(|root, document| {
-            let role = match root.root_id.as_str() {
-                "refresher" => Role::Refresher,
-                "injector" => Role::Injector,
-                "status" => Role::Status,
-                other => panic!("{file}: root_id {other}"),
-            };
+            let role = Role::of(&root.root_id);
+            let role = role.unwrap_or_else(|| panic!("{file}: root_id {}", root.root_id));
             let known = ["WECHAT_SECRET", "REDIS_PASSWORD"];
             let is_given = |name: &str| known.contains(&name) && role != Role::Status;
             let env = |name: &str| is_given(name).then(|| "a-secret".to_owned());

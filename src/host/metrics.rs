@@ -8,7 +8,7 @@ use crate::metrics::{Kind, Metric};
 /// All metrics of one root.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Name to the place in `list`.
+    /// Name to the place in `list`: a map to numbers shares its code with others in the .wasm.
     places: BTreeMap<String, usize>,
     list: Vec<Series>,
 }

@@ -22,13 +22,6 @@ const FIRST_TICK: Duration = Duration::from_millis(5);
 const TICK: Duration = Duration::from_millis(250);
 const NO_MORE_TICKS: Duration = Duration::ZERO;
 
-/// The roles by the root id.
-const ROLES: [(&str, Role); 3] = [
-    ("refresher", Role::Refresher),
-    ("injector", Role::Injector),
-    ("status", Role::Status),
-];
-
 /// What requests come to.
 pub enum Server {
     /// Those that shall get a token.
@@ -40,13 +33,12 @@ pub enum Server {
 /// A root context.
 pub struct Root {
     id: u32,
-    is_primary: bool,
+    role: Role,
     slot: Option<Slot>,
     refresher: Refresher,
     /// What requests come to; nothing in the singleton.
     pub server: Option<Server>,
     metrics: Metrics,
-    role: &'static str,
     has_warned_of_version: bool,
     has_started: bool,
 }
@@ -55,7 +47,7 @@ impl Root {
     /// Configures a root; `None` (after one line in the log) when its root id or configuration is wrong.
     pub fn configure<H: Host>(host: &H, id: u32) -> Option<Root> {
         let name = host.property("plugin_root_id").unwrap_or_default();
-        let Some((name, role)) = ROLES.into_iter().find(|(known, _)| *known == name) else {
+        let Some(role) = Role::of(&name) else {
             let name = quoted(&name);
             error!("event=config_refused problem=\"root_id: {name} is unknown; allowed: refresher, injector, status\"");
             return None;
@@ -71,10 +63,9 @@ impl Root {
             warn!("event=app_skipped role={name} problem=\"{problem}\"");
         }
         host.set_tick_period(FIRST_TICK);
-        let is_primary = role == Role::Refresher;
         Some(Root {
             id,
-            is_primary,
+            role,
             slot: None,
             refresher: Refresher::new(Rc::clone(&config)),
             server: match role {
@@ -83,7 +74,6 @@ impl Root {
                 Role::Status => Some(Server::Pages(Pages::new(config))),
             },
             metrics: Metrics::default(),
-            role: name,
             has_warned_of_version: false,
             has_started: false,
         })
@@ -92,7 +82,7 @@ impl Root {
     /// Time has passed.
     pub fn handle_tick<H: Host>(&mut self, host: &H) {
         #[cfg(feature = "trap")]
-        crate::host::trap::on_tick(host, self.is_primary, self.refresher.is_holder());
+        crate::host::trap::on_tick(host, self.is_primary(), self.refresher.is_holder());
         if let Some(Server::Pages(_)) = self.server {
             self.tell_started();
             return host.set_tick_period(NO_MORE_TICKS);
@@ -108,7 +98,7 @@ impl Root {
                 self.tell_started();
                 host.set_tick_period(TICK);
             }
-            self.slot = Slot::claim(host, self.is_primary, now);
+            self.slot = Slot::claim(host, self.is_primary(), now);
             if let Some(slot) = &self.slot {
                 info!("event=slot_taken slot={}", slot.me.slot);
             }
@@ -148,8 +138,13 @@ impl Root {
 
     /// Which version runs: told by roots that live, not by those that Envoy throws away.
     fn tell_started(&self) {
-        let (role, version) = (self.role, env!("CARGO_PKG_VERSION"));
+        let (role, version) = (self.role.name(), env!("CARGO_PKG_VERSION"));
         info!("event=started role={role} version={version}");
+    }
+
+    /// The singleton holds leases by right.
+    fn is_primary(&self) -> bool {
+        self.role == Role::Refresher
     }
 
     fn drain<H: Host>(&mut self, host: &H) {

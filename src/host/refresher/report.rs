@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use log::{info, log, warn, Level};
 
-use super::{of_app, Kept, Refresher};
+use super::{of_app, Refresher};
 use crate::config::App;
 use crate::host::metrics::Metrics;
 use crate::host::slot::Slot;
@@ -12,7 +12,7 @@ use crate::host::{Cas, Host};
 use crate::metrics::{errcode_label, Metric};
 use crate::status::{note_key, Failed, Note, Refreshed};
 use crate::time::{Millis, UnixMillis};
-use crate::token::Report;
+use crate::token::{Machine, Report};
 
 const NO_REPLY: &str = "unreachable=\"the reply never came\"";
 
@@ -37,9 +37,7 @@ impl Refresher {
         };
         let machine = kept.keeper.machine();
         let generation = machine.generation();
-        let left = machine
-            .serve(now)
-            .map_or(0, |token| token.deadline.since(now).as_secs());
+        let left = seconds_left(machine, now);
         let name = &entry.name;
         let wait = machine.next_wakeup().since(now).as_secs();
         let mut errcode = None;
@@ -144,29 +142,20 @@ impl Refresher {
             };
             keeps_any = true;
             let name: &str = &entry.name;
-            let gauges = Gauges::of(kept, now, wall);
+            let gauges = gauges(kept.keeper.machine(), now, wall);
             let told = kept.told.replace(gauges);
             if told.is_none() {
                 metrics.set(Metric::LeaseTerm, &[name], kept.term);
                 metrics.set(Metric::LeaseHeld, &[name, holder], 1);
                 metrics.set(Metric::LeaseHeld, &[name, other], 0);
             }
-            let mut set = |metric, value: fn(&Gauges) -> Option<u64>| {
-                if let (true, Some(value)) = (
-                    told.as_ref().map(value) != Some(value(&gauges)),
-                    value(&gauges),
-                ) {
+            for gauge in gauges {
+                let (metric, value) = gauge;
+                let is_news = told.is_none_or(|told| !told.contains(&gauge));
+                if let (Some(value), true) = (value, is_news) {
                     metrics.set(metric, &[name], value);
                 }
-            };
-            set(Metric::Remaining, |gauges| Some(gauges.remaining_s));
-            set(Metric::Generation, |gauges| Some(gauges.generation));
-            set(Metric::BreakerOpen, |gauges| {
-                Some(u64::from(gauges.is_open))
-            });
-            set(Metric::BudgetLeft, |gauges| {
-                gauges.budget_left.map(u64::from)
-            });
+            }
         }
         if keeps_any {
             metrics.add(Metric::Heartbeats, &[holder], 1);
@@ -174,26 +163,24 @@ impl Refresher {
     }
 }
 
-/// What the gauges say of an app.
-#[derive(Clone, Copy)]
-pub(super) struct Gauges {
-    remaining_s: u64,
-    generation: u64,
-    is_open: bool,
-    budget_left: Option<u32>,
+/// What the gauges say of an app; those without a value are not told.
+pub(super) type Gauges = [(Metric, Option<u64>); 4];
+
+fn gauges(machine: &Machine, now: Millis, wall: UnixMillis) -> Gauges {
+    let is_open = machine.trouble().is_some_and(|trouble| trouble.open);
+    let budget_left = machine.budget_left(now, wall);
+    [
+        (Metric::Remaining, Some(seconds_left(machine, now))),
+        (Metric::Generation, Some(machine.generation().0)),
+        (Metric::BreakerOpen, Some(u64::from(is_open))),
+        (Metric::BudgetLeft, budget_left.map(u64::from)),
+    ]
 }
 
-impl Gauges {
-    fn of(kept: &Kept, now: Millis, wall: UnixMillis) -> Gauges {
-        let machine = kept.keeper.machine();
-        let token = machine.serve(now);
-        Gauges {
-            remaining_s: token.map_or(0, |token| token.deadline.since(now).as_secs()),
-            generation: machine.generation().0,
-            is_open: machine.trouble().is_some_and(|trouble| trouble.open),
-            budget_left: machine.budget_left(now, wall),
-        }
-    }
+/// How long the token lives; 0 without one.
+fn seconds_left(machine: &Machine, now: Millis) -> u64 {
+    let token = machine.serve(now);
+    token.map_or(0, |token| token.deadline.since(now).as_secs())
 }
 
 /// Changes what the status page is told of an app.
