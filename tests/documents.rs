@@ -2,7 +2,7 @@
 //! the code, translations have what their originals have, and links lead somewhere.
 
 // Helpers may panic like the tests that they serve; clippy excuses only functions with `#[test]`.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "documents/logs.rs"]
 mod logs;

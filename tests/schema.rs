@@ -117,20 +117,8 @@ fn patterns_say_what_rules_say() {
 
 #[test]
 fn the_readme_has_the_table_of_the_schema() {
-    let generated = table::markdown(&schema::json_schema());
-    let path = in_project("README.md");
-    let readme = fs::read_to_string(&path).expect("README.md");
-    let (before, there, after) =
-        marked::find(&readme, "config-table").expect("README.md has the table's two markers");
-    if updating() {
-        fs::write(&path, format!("{before}\n{generated}{after}"))
-            .expect("README.md can be written");
-        return;
-    }
-    assert!(
-        there.trim() == generated.trim(),
-        "README.md is out of date: {UPDATE}"
-    );
+    let table = table::markdown(&schema::json_schema());
+    marked::keep_in_readme("config-table", &table, updating(), UPDATE);
 }
 
 #[test]

@@ -5,24 +5,15 @@ use std::path::{Path, PathBuf};
 
 use wechat_token::metrics::{Kind, Label, Metric, Row};
 
-use crate::marked::find;
+use crate::marked::{find, keep_in_readme};
 
 const PART: &str = "metrics-table";
 const UPDATE: &str = "UPDATE_METRICS=1 cargo test --test documents metrics";
 
 #[test]
 fn the_readme_has_the_table_of_metrics() {
-    let generated = table();
-    let readme = fs::read_to_string(page("README.md")).unwrap();
-    let (before, there, after) = find(&readme, PART).unwrap();
-    if std::env::var_os("UPDATE_METRICS").is_some() {
-        fs::write(page("README.md"), format!("{before}\n{generated}{after}")).unwrap();
-        return;
-    }
-    assert!(
-        there.trim() == generated.trim(),
-        "README.md is out of date: {UPDATE}"
-    );
+    let is_updating = std::env::var_os("UPDATE_METRICS").is_some();
+    keep_in_readme(PART, &table(), is_updating, UPDATE);
 }
 
 #[test]

@@ -10,12 +10,10 @@ use futures_util::stream;
 use http::Request;
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use support::client::raw::Raw;
 use support::client::Answer;
 use support::wechat::{crc32, Call};
-use tokio::net::TcpStream;
 
 use crate::settings::{versions_and_placements, Placement, Setting};
 use crate::waiting::body;
@@ -63,14 +61,7 @@ async fn in_chunks(world: &World, mark: &str, body: &[u8]) -> Answer {
 
 /// Status and body of the answer.
 async fn over_http2(world: &World, mark: &str, body: &[u8]) -> (u16, Bytes) {
-    let stream = TcpStream::connect(world.envoy.address("wechat"))
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = world.http2().await;
     let pieces: Vec<_> = body.chunks(PIECE).map(Bytes::copy_from_slice).collect();
     let frames = pieces
         .into_iter()

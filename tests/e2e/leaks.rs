@@ -18,7 +18,7 @@ mod words;
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{json, Value};
 use support::client::raw::Raw;
 use support::client::Answer;
 use support::wait::{until, until_some};
@@ -42,6 +42,14 @@ const PATHS: [&str; 8] = [
     "/cgi-bin/token?grant_type=client_credential&appid=wx1&secret=callers-secret-2",
     "/cgi-bin/clear_quota/v2?appid=wx1&appsecret=callers-secret-3",
 ];
+
+/// The entry of `apps` for [`STUCK`].
+fn stuck() -> Value {
+    let mut stuck = app(STUCK);
+    stuck["secret"] = json!({"env": "WRONG"});
+    stuck["caller_token"] = json!("replace");
+    stuck
+}
 
 fn assert_hides(answer: &Answer, leaks: &[String]) {
     let text = format!("{:?} {}", answer.headers, answer.text());
@@ -79,10 +87,7 @@ async fn no_token_and_no_secret_is_in_a_log_an_admin_page_or_a_local_reply() {
             .with_app(STUCK, SECRET)
             .with_token_lifetime(Duration::from_secs(8))
             .with_overlap(Duration::from_secs(4));
-        let mut stuck = app(STUCK);
-        stuck["secret"] = json!({"env": "WRONG"});
-        stuck["caller_token"] = json!("replace");
-        let apps = json!([app(APPID), stuck]);
+        let apps = json!([app(APPID), stuck()]);
         plan.document = json!({"apps": apps, "default_app": APPID});
         plan.config.host_env("WRONG");
         let fake = FakeWeChat::start(plan.settings.clone()).await;

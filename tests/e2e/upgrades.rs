@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
@@ -165,16 +166,25 @@ async fn speak_http2(stream: TcpStream, targets: Targets) {
     let _ = http.serve_connection(TokioIo::new(stream), service).await;
 }
 
+impl World {
+    /// A connection over HTTP/2 to where services call.
+    pub(crate) async fn http2<B>(&self) -> SendRequest<B>
+    where
+        B: Body<Error = Infallible> + Send + Unpin + 'static,
+        B::Data: Send,
+    {
+        let stream = TcpStream::connect(self.envoy.address("wechat"));
+        let io = TokioIo::new(stream.await.expect("Envoy listens"));
+        let shaken = http2::handshake(TokioExecutor::new(), io).await;
+        let (sender, connection) = shaken.expect("Envoy speaks HTTP/2");
+        tokio::spawn(connection);
+        sender
+    }
+}
+
 /// A call over HTTP/2 with this content type and body, and a trailer behind it.
 async fn call(world: &World, kind: &str, body: &'static str) -> (HeaderMap, Bytes, HeaderMap) {
-    let stream = TcpStream::connect(world.envoy.address("wechat"))
-        .await
-        .unwrap();
-    let (mut sender, connection) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
-            .await
-            .unwrap();
-    tokio::spawn(connection);
+    let mut sender = world.http2().await;
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sent", http::HeaderValue::from_static("5"));
     let trailers = std::future::ready(Some(Ok::<_, Infallible>(trailers)));

@@ -7,7 +7,7 @@ use support::wait::until;
 use support::wechat::{Action, Fault};
 
 use super::stage::{stage_plan, Stage, Way};
-use super::{PATHS, STUCK, WRONG};
+use super::{stuck, PATHS, STUCK, WRONG};
 use crate::mesh::LONG;
 use crate::settings::{in_settings_at_once, Placement};
 use crate::world::{app, APPID, SECRET};
@@ -24,11 +24,8 @@ async fn no_token_and_no_secret_is_in_any_log_span_or_page_whatever_happens() {
             .with_app(STUCK, SECRET)
             .with_token_lifetime(Duration::from_secs(12))
             .with_overlap(Duration::from_secs(6));
-        let mut stuck = app(STUCK);
-        stuck["secret"] = json!({"env": "WRONG"});
-        stuck["caller_token"] = json!("replace");
         // With the classic endpoint a secret is in a path.
-        let mut main = app(APPID);
+        let (mut main, mut stuck) = (app(APPID), stuck());
         for app in [&mut main, &mut stuck] {
             app["token_api"] = json!("classic");
         }
