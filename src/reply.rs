@@ -18,6 +18,8 @@ pub enum Rejection {
     AppConflict,
     /// No app was named, there are several, and none is the default.
     AppMissing,
+    /// WeChat's answer would show the caller a token.
+    ShowsToken,
     /// No token came within the waiting time.
     WaitTimeout,
     /// Too many requests are waiting already.
@@ -48,6 +50,8 @@ pub struct Reply {
 enum Kind {
     /// The caller: 400, and trying again is useless.
     Caller,
+    /// Nobody: 403, it is not meant to be had.
+    Forbidden,
     /// Nobody: trying again later helps.
     Later,
     /// The operator; `retry-after` only if the caller of [`Rejection::reply`] knows when the next try is.
@@ -56,10 +60,11 @@ enum Kind {
 
 impl Rejection {
     /// Every reason that [`Rejection::reason`] can give, for metrics.
-    pub const REASONS: [&'static str; 8] = [
+    pub const REASONS: [&'static str; 9] = [
         "unknown_app",
         "app_conflict",
         "app_missing",
+        "shows_token",
         "wait_timeout",
         "wait_overflow",
         "refused",
@@ -78,6 +83,7 @@ impl Rejection {
         let (reason, kind, text) = self.row();
         let (status, retry_after) = match kind {
             Kind::Caller => (400, None),
+            Kind::Forbidden => (403, None),
             Kind::Later => (unavailable, Some(retry_after.unwrap_or(SOON))),
             Kind::Operator => (unavailable, retry_after),
         };
@@ -113,6 +119,11 @@ impl Rejection {
                 "app_missing",
                 Kind::Caller,
                 "several apps are configured; name one with the header x-wechat-appid or the query parameter from_appid",
+            ),
+            Rejection::ShowsToken => (
+                "shows_token",
+                Kind::Forbidden,
+                "WeChat's answer to this call may show an access_token; paths.allow_rid_info lets it through",
             ),
             Rejection::WaitTimeout => (
                 "wait_timeout",

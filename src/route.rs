@@ -52,6 +52,7 @@ pub struct Routes {
     hosts: Option<Vec<HostName>>,
     /// Sorted.
     excluded: Vec<Vec<u8>>,
+    allow_rid_info: bool,
     /// The index in the configuration by the appid: there may be a thousand.
     apps: BTreeMap<Vec<u8>, usize>,
     default_app: Option<usize>,
@@ -85,6 +86,7 @@ impl Routes {
         Routes {
             hosts,
             excluded,
+            allow_rid_info: config.allow_rid_info,
             apps,
             default_app: config.default_app,
             caller_tokens: config.apps.iter().map(|app| app.caller_token).collect(),
@@ -111,8 +113,9 @@ impl Routes {
         if !self.is_our_host(authority) {
             return Route::Pass(Passed::OtherHost);
         }
+        let kind = PathKind::of(scan);
         // Whoever answers a TRACE sends back what he got, a token too.
-        if method == b"TRACE" || is_token_free(scan) {
+        if method == b"TRACE" || kind == PathKind::TokenFree {
             return Route::Pass(Passed::TokenFree);
         }
         if self.is_excluded(scan.path()) {
@@ -143,6 +146,9 @@ impl Routes {
         let keeps = self.caller_tokens.get(app) != Some(&CallerToken::Replace);
         if has_token && keeps && !scan.token_values().all(|token| is_own(app, &token)) {
             return Route::Pass(Passed::CallerToken);
+        }
+        if kind == PathKind::ShowsToken && !self.allow_rid_info {
+            return Route::Refuse(Rejection::ShowsToken);
         }
         Route::Inject { app }
     }
@@ -221,55 +227,73 @@ impl HostName {
     }
 }
 
-/// Whether the path takes no token of ours. To be on the safe side upper and lower case count as the same, and what may
-/// stand before such a path: as a downstream filter the plugin sees `/wechat/sns/userinfo` before the route makes
-/// `/sns/userinfo` of it.
-fn is_token_free(scan: &Scan<'_>) -> bool {
-    let path = scan.path();
-    if scan.is_plain() {
-        is_token_free_plain(path)
-    } else {
-        is_token_free_after_all(path)
-    }
+/// What a path means for tokens. To be on the safe side upper and lower case count as the same, and what may stand before such a path:
+/// as a downstream filter the plugin sees `/wechat/sns/userinfo` before the route makes `/sns/userinfo` of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PathKind {
+    /// It takes none of ours.
+    TokenFree,
+    /// It takes one, and the answer shows one.
+    ShowsToken,
+    /// It takes one.
+    Usual,
 }
 
-fn is_token_free_plain(path: &[u8]) -> bool {
-    let is_token_free_end = |known: &&[u8]| {
-        let end = path.len().checked_sub(known.len());
-        end.and_then(|at| path.get(at..))
-            .is_some_and(|end| end.eq_ignore_ascii_case(known))
-    };
-    TOKEN_FREE.iter().any(is_token_free_end)
-        || path
-            .split(|&byte| byte == b'/')
-            .any(|segment| segment.eq_ignore_ascii_case(SNS))
-}
-
-/// For paths that some server on the way could read in another way: escapes (also of escapes), `//`, dot segments,
-/// `;` parameters, backslashes. With any segment `sns` in it such a path is token-free; otherwise its usual reading counts.
-#[cold]
-fn is_token_free_after_all(path: &[u8]) -> bool {
-    let decoded = decode_fully(path);
-    let mut segments: Vec<&[u8]> = Vec::new();
-    for segment in decoded.split(|&byte| byte == b'/' || byte == b'\\') {
-        let segment = essence(segment);
-        if segment.eq_ignore_ascii_case(SNS) {
-            return true;
+impl PathKind {
+    fn of(scan: &Scan<'_>) -> PathKind {
+        let path = scan.path();
+        if scan.is_plain() {
+            PathKind::of_plain(path)
+        } else {
+            PathKind::after_all(path)
         }
-        match segment {
-            b"" | b"." => {}
-            b".." => {
-                segments.pop();
+    }
+
+    fn of_plain(path: &[u8]) -> PathKind {
+        let ends_with = |known: &[u8]| {
+            let end = path.len().checked_sub(known.len());
+            end.and_then(|at| path.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(known))
+        };
+        if TOKEN_FREE.iter().any(|known| ends_with(known))
+            || path
+                .split(|&byte| byte == b'/')
+                .any(|segment| segment.eq_ignore_ascii_case(SNS))
+        {
+            PathKind::TokenFree
+        } else if ends_with(RID_INFO) {
+            PathKind::ShowsToken
+        } else {
+            PathKind::Usual
+        }
+    }
+
+    /// For paths that some server on the way could read in another way: escapes (also of escapes), `//`, dot segments,
+    /// `;` parameters, backslashes. With any segment `sns` in it such a path is token-free; otherwise its usual reading counts.
+    #[cold]
+    fn after_all(path: &[u8]) -> PathKind {
+        let decoded = decode_fully(path);
+        let mut segments: Vec<&[u8]> = Vec::new();
+        for segment in decoded.split(|&byte| byte == b'/' || byte == b'\\') {
+            let segment = essence(segment);
+            if segment.eq_ignore_ascii_case(SNS) {
+                return PathKind::TokenFree;
             }
-            _ => segments.push(segment),
+            match segment {
+                b"" | b"." => {}
+                b".." => {
+                    segments.pop();
+                }
+                _ => segments.push(segment),
+            }
         }
+        let mut usual = Vec::with_capacity(decoded.len() + 1);
+        for segment in segments {
+            usual.push(b'/');
+            usual.extend_from_slice(segment);
+        }
+        PathKind::of_plain(&usual)
     }
-    let mut usual = Vec::with_capacity(decoded.len() + 1);
-    for segment in segments {
-        usual.push(b'/');
-        usual.extend_from_slice(segment);
-    }
-    is_token_free_plain(&usual)
 }
 
 /// A segment without what a lenient server would cut off: space and control characters around it, and everything from
@@ -314,3 +338,7 @@ const TOKEN_FREE: &[&[u8]] = &[
     b"/cgi-bin/component/api_component_token",
     b"/cgi-bin/clear_quota/v2",
 ];
+
+/// The path, or its end, whose answer shows the request of an earlier error with its token:
+/// <https://developers.weixin.qq.com/doc/offiaccount/openApi/get_rid_info.html>.
+const RID_INFO: &[u8] = b"/cgi-bin/openapi/rid/get";

@@ -52,6 +52,7 @@ pub(super) fn config(raw: RawConfig, env: Env<'_>, role: Role) -> Result<Config,
         call_timeout: raw.weixin.timeout.duration(),
         hosts,
         excluded_paths: texts(raw.paths.exclude),
+        allow_rid_info: raw.paths.allow_rid_info,
         wait: Wait {
             timeout: raw.wait.timeout.duration(),
             max_requests: usize::try_from(raw.wait.max_requests.number()).unwrap_or(usize::MAX),

@@ -4,10 +4,11 @@ use serde_json::Value;
 
 use super::*;
 
-const ALL: [Rejection; 10] = [
+const ALL: [Rejection; 11] = [
     Rejection::UnknownApp,
     Rejection::AppConflict,
     Rejection::AppMissing,
+    Rejection::ShowsToken,
     Rejection::WaitTimeout,
     Rejection::WaitOverflow,
     Rejection::Refused {
@@ -67,6 +68,7 @@ fn status_and_retry_after_say_who_has_to_act() {
         (Rejection::UnknownApp, Some(ms(5_000)), 400, None),
         (Rejection::AppConflict, None, 400, None),
         (Rejection::AppMissing, None, 400, None),
+        (Rejection::ShowsToken, Some(ms(5_000)), 403, None),
         (Rejection::WaitTimeout, None, 504, Some("1")),
         (Rejection::WaitOverflow, Some(ms(1_001)), 504, Some("2")),
         (Rejection::Unavailable, Some(ms(0)), 504, Some("1")),

@@ -43,6 +43,7 @@ fn config(apps: Vec<App>, default_app: Option<usize>, hosts: &[&str]) -> Config 
             names => Hosts::Names(names.iter().map(|&name| name.to_owned()).collect()),
         },
         excluded_paths: vec!["/wxa/other".to_owned(), "/cgi-bin/mine".to_owned()],
+        allow_rid_info: false,
         wait: Wait {
             timeout: Duration::from_secs(5),
             max_requests: 1024,

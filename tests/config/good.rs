@@ -61,6 +61,7 @@ fn a_minimal_document_gets_the_documented_defaults() {
         Hosts::Names(vec!["api.weixin.qq.com".to_owned()])
     );
     assert!(config.excluded_paths.is_empty());
+    assert!(!config.allow_rid_info);
     assert_eq!(config.wait.timeout, Duration::from_secs(5));
     assert_eq!(config.wait.max_requests, 1024);
     assert!(config.watch);
@@ -150,6 +151,7 @@ fn a_full_document_is_taken_as_written() {
         ])
     );
     assert_eq!(config.excluded_paths, ["/cgi-bin/ping", "/a/%3F"]);
+    assert!(config.allow_rid_info);
     assert_eq!(config.wait.timeout, Duration::from_secs(60));
     assert_eq!(config.wait.max_requests, 7);
     assert!(!config.watch);

@@ -109,7 +109,7 @@ pub(crate) fn full() -> Value {
             "timeout": "3s",
             "hosts": ["API.Weixin.qq.com", "api2.weixin.qq.com:8443"]
         },
-        "paths": {"exclude": ["/cgi-bin/ping", "/a/%3F"]},
+        "paths": {"exclude": ["/cgi-bin/ping", "/a/%3F"], "allow_rid_info": true},
         "caller_token": "keep",
         "wait": {"timeout": "1m", "max_requests": 7},
         "on_unavailable": {"action": "fail", "status": 599},

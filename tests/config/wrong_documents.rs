@@ -98,7 +98,8 @@ fn root() -> Vec<(Value, &'static str)> {
         (with("/watch", json!("true")), "watch: is a text; allowed: true or false"),
         (with("/watch", json!(1)), "watch: is a number; allowed: true or false"),
         (with("/on_bad_app", json!("ignore")), "on_bad_app: \"ignore\" is not known; allowed: refuse, skip"),
-        (with("/paths", json!([])), "paths: is a list; allowed: an object of exclude"),
+        (with("/paths", json!([])), "paths: is a list; allowed: an object of exclude, allow_rid_info"),
+        (with("/paths", json!({"allow_rid_info": "yes"})), "paths.allow_rid_info: is a text; allowed: true or false"),
         (with("/wait", json!("5s")), "wait: is a text; allowed: an object of timeout, max_requests"),
     ]
 }

@@ -1,6 +1,8 @@
 //! Headers and queries of callers that mean harm, or do not know what they send.
 
+use serde_json::json;
 use support::client::raw::Raw;
+use support::wechat::{Action, Fault};
 
 use crate::settings::{in_each_setting, Placement};
 use crate::world::{plan, Exchange, World, APPID, HOST, MARK};
@@ -229,6 +231,50 @@ async fn a_path_as_long_as_envoy_takes_and_a_thousand_parameters_get_the_token_o
         assert_eq!(exchange.answer.status, 431);
         assert!(exchange.call.is_none());
         world.finish().await;
+    })
+    .await;
+}
+
+/// Spellings of the call that shows an earlier one, in all of which WeChat may take it for the same.
+const RID_INFO: [&str; 7] = [
+    "/cgi-bin/openapi/rid/get",
+    "/cgi-bin/openapi/rid/get/",
+    "/cgi-bin/openapi/rid/get?access_token=",
+    "/CGI-BIN/OpenAPI/Rid/Get",
+    "/cgi-bin//openapi/./rid/x/../get",
+    "/cgi-bin/openapi/%72id/%67et",
+    "/cgi-bin/openapi/rid/get;a=b",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_call_that_shows_the_token_of_an_earlier_one_is_refused_unless_it_is_allowed() {
+    in_each_setting(|setting| async move {
+        for allowed in [false, true] {
+            let mut plan = plan(setting);
+            if allowed {
+                plan.document["paths"] = json!({"allow_rid_info": true});
+            }
+            let world = plan.start().await;
+            world.ready().await;
+            let limit = Action::Errcode { code: 45009 };
+            world
+                .fake
+                .arm(Fault::on_business(limit).at("/cgi-bin/limited"));
+            let refused = world.get("/cgi-bin/limited", &[]).await.text();
+            let (_, rid) = refused.split_once("rid: ").expect("an rid");
+            let asked = json!({"rid": rid.trim_end_matches(['"', '}'])}).to_string();
+            if allowed {
+                // So it is the plugin that closes this way, and nothing else.
+                let shown = world.send("POST", RID_INFO[0], &[], asked.as_str()).await;
+                assert!(shown.answer.text().contains(&world.token()), "{shown:?}");
+            } else {
+                for path in RID_INFO {
+                    let exchange = world.send("POST", path, &[], asked.as_str()).await;
+                    exchange.assert_refused(403, "shows_token");
+                }
+            }
+            world.finish().await;
+        }
     })
     .await;
 }

@@ -140,7 +140,7 @@ fn a_rule_that_is_wrong_is_noticed() {
         ("0.1 * max_over_time(wechat_token_budget_left[1d])", "100"),
         ("offset 15m\n", "offset 5m\n"),
         (
-            r#"{reason!~"unknown_app|app_conflict|app_missing"}[2m]"#,
+            r#"{reason!~"unknown_app|app_conflict|app_missing|shows_token"}[2m]"#,
             "[2m]",
         ),
         (r#"up{job="wechat-token"} == 0"#, "up == 0"),

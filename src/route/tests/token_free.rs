@@ -68,6 +68,45 @@ fn no_token_goes_to_a_path_that_takes_none_however_it_is_spelt() {
     }
 }
 
+#[test]
+fn the_call_whose_answer_shows_a_token_is_refused_however_it_is_spelt() {
+    let refused = Route::Refuse(Rejection::ShowsToken);
+    let inject = Route::Inject { app: 0 };
+    let closed = one(&[HOST]);
+    let mut open = config(vec![app("wxa", CallerToken::Keep)], Some(0), &[HOST]);
+    open.allow_rid_info = true;
+    let open = Routes::new(&open);
+    for (path, expected) in [
+        ("/cgi-bin/openapi/rid/get", refused),
+        ("/cgi-bin/openapi/rid/get?access_token=", refused),
+        ("/cgi-bin/openapi/rid/get/", refused),
+        ("/CGI-BIN/OpenAPI/rid/get", refused),
+        ("/cgi-bin//openapi/rid/get", refused),
+        ("/cgi-bin/openapi/%72id/%2567et", refused),
+        ("/cgi-bin/openapi/x/../rid/get;a", refused),
+        ("http://api.weixin.qq.com/cgi-bin/openapi/rid/get", refused),
+        ("/wechat/cgi-bin/openapi/rid/get", refused),
+        // A resent request.
+        ("/cgi-bin/openapi/rid/get?access_token=own0", refused),
+        ("/cgi-bin/openapi/rid/get2", inject),
+        ("/cgi-bin/openapi/quota/get", inject),
+        ("/cgi-bin/user/get?path=/cgi-bin/openapi/rid/get", inject),
+        // His own token shows him nothing that he did not have.
+        (
+            "/cgi-bin/openapi/rid/get?access_token=x",
+            Route::Pass(Passed::CallerToken),
+        ),
+    ] {
+        assert_eq!(decide(&closed, path, None), expected, "{path}");
+        let opened = if expected == refused {
+            inject
+        } else {
+            expected
+        };
+        assert_eq!(decide(&open, path, None), opened, "{path} allowed");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 

@@ -91,7 +91,7 @@ pub(super) fn token_call(
         Ok(Grant::Refused(errcode)) | Err(errcode) => errcode,
     };
     (
-        error(&world, request, errcode),
+        error(&mut world, request, errcode),
         Settled::of(Outcome::Refused(errcode)),
     )
 }
@@ -103,12 +103,12 @@ pub(super) fn answer(
     endpoint: Endpoint,
     checked: &Checked,
 ) -> Reply {
-    let world = shared.world();
+    let mut world = shared.world();
     if endpoint == Endpoint::Unknown {
         return Reply::page(404);
     }
     if let Some(errcode) = checked.errcode {
-        return error(&world, request, errcode);
+        return error(&mut world, request, errcode);
     }
     let app = checked
         .appid
@@ -117,7 +117,7 @@ pub(super) fn answer(
     if app.is_some_and(|app| {
         !app.ip_whitelist.is_empty() && !app.ip_whitelist.contains(&request.peer.ip())
     }) {
-        return error(&world, request, 40164);
+        return error(&mut world, request, 40164);
     }
     match request.path() {
         "/sns/jscode2session" => Reply::json(&json!({
@@ -137,6 +137,12 @@ pub(super) fn answer(
                 .and_then(|size| size.parse().ok())
                 .unwrap_or(usize::MAX);
             Reply::png(shared.png.slice(..size.min(shared.png.len())))
+        }
+        path if path.eq_ignore_ascii_case("/cgi-bin/openapi/rid/get") => {
+            match world.refused(request) {
+                Some(query) => Reply::ok(&json!({"request": {"request_url": query}})),
+                None => error(&mut world, request, 76001),
+            }
         }
         path => echo(&world, request, checked, path.starts_with("/cgi-bin/echo")),
     }
@@ -181,12 +187,13 @@ fn grant(
     })
 }
 
-/// An error in the style of the settings; 40164 names the caller's address.
-pub(super) fn error(world: &World, request: &Received, errcode: i64) -> Reply {
+/// An error in the style of the settings; 40164 names the caller's address. Its `rid` can be asked for.
+pub(super) fn error(world: &mut World, request: &Received, errcode: i64) -> Reply {
     let ip = request.peer.ip();
     let detail =
         (errcode == 40164).then(|| format!("invalid ip {ip} ipv6 ::ffff:{ip}, not in whitelist"));
-    Reply::error(errcode, detail.as_deref(), world.settings.error_style)
+    let rid = world.refuse(request);
+    Reply::error(errcode, detail.as_deref(), &rid, world.settings.error_style)
 }
 
 /// What WeChat got, for the tests to compare with what was sent.

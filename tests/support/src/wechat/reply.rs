@@ -13,7 +13,6 @@ use flate2::write::GzEncoder;
 use flate2::Compression;
 use http::{header, Response};
 use hyper::body::{Body, Frame, SizeHint};
-use rand::RngExt as _;
 use serde_json::{json, Value};
 use tokio::time::Sleep;
 
@@ -79,8 +78,8 @@ impl Reply {
         Self::new(412, None, Bytes::new(), None)
     }
 
-    pub(super) fn error(errcode: i64, detail: Option<&str>, style: ErrorStyle) -> Self {
-        let errmsg = format!("{} rid: {}", detail.unwrap_or_else(|| text(errcode)), rid());
+    pub(super) fn error(errcode: i64, detail: Option<&str>, rid: &str, style: ErrorStyle) -> Self {
+        let errmsg = format!("{} rid: {rid}", detail.unwrap_or_else(|| text(errcode)));
         let value = match style.errcode {
             ErrcodeStyle::Number => json!({"errcode": errcode, "errmsg": errmsg}),
             ErrcodeStyle::Text => json!({"errcode": errcode.to_string(), "errmsg": errmsg}),
@@ -247,17 +246,8 @@ fn text(errcode: i64) -> &'static str {
         45011 => "api minute-quota reach limit, must slower, retry next minute",
         47001 => "data format error",
         48001 => "api unauthorized",
+        76001 => "rid not found",
         89503 => "this ip call needs the administrator's confirmation",
         _ => "refused",
     }
-}
-
-fn rid() -> String {
-    let mut rng = rand::rng();
-    format!(
-        "{:08x}-{:08x}-{:08x}",
-        rng.random::<u32>(),
-        rng.random::<u32>(),
-        rng.random::<u32>()
-    )
 }

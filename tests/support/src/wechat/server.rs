@@ -237,7 +237,7 @@ async fn replacement(shared: &Shared, request: &Received, action: &Action) -> Re
         Action::Status { code } => Reply::page(*code),
         Action::TextHtml => Reply::gbk_page(),
         Action::Body { text } => Reply::body(text),
-        Action::Errcode { code } => endpoints::error(&shared.world(), request, *code),
+        Action::Errcode { code } => endpoints::error(&mut shared.world(), request, *code),
         _ => Reply::body(""),
     }
 }

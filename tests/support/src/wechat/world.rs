@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use rand::RngExt as _;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::faults::{Plan, Script};
 use super::report::{Call, Outcome, Report, Rule, TokenCall, Violation};
+use super::request::Received;
 use super::seen::{show_headers, Seen};
 use super::settings::{App, Settings};
 use super::tokens::{Book, TokenApi};
@@ -46,6 +49,8 @@ pub(super) struct World {
     pub(super) script: Script,
     pub(super) report: Report,
     calls: VecDeque<Seen>,
+    /// The queries of refused calls, whole, by the `rid` in their answer; the last ones.
+    refused: VecDeque<(String, String)>,
     in_flight: HashMap<String, u32>,
     in_flight_total: u32,
     /// Counts resets, so that a call that began before one does not write into the log after it.
@@ -202,6 +207,7 @@ impl World {
             script,
             report: Report::default(),
             calls: VecDeque::new(),
+            refused: VecDeque::new(),
             in_flight: HashMap::new(),
             in_flight_total: 0,
             resets: 0,
@@ -228,6 +234,27 @@ impl World {
         if tokens {
             self.book = Book::new(&self.settings);
         }
+    }
+
+    /// Keeps a refused call for who asks for it, and gives it a `rid`.
+    pub(super) fn refuse(&mut self, request: &Received) -> String {
+        let mut rng = rand::rng();
+        let [a, b, c] = rng.random::<[u32; 3]>();
+        let rid = format!("{a:08x}-{b:08x}-{c:08x}");
+        if self.refused.len() == 100 {
+            self.refused.pop_front();
+        }
+        let query = request.parts.uri.query().unwrap_or_default();
+        self.refused.push_back((rid.clone(), query.to_owned()));
+        rid
+    }
+
+    /// The query of the refused call that a request asks for: `{"rid": "…"}`.
+    pub(super) fn refused(&self, request: &Received) -> Option<&str> {
+        let body: Value = serde_json::from_slice(&request.body_head).ok()?;
+        let mut known = self.refused.iter();
+        let (_, query) = known.find(|(rid, _)| body["rid"] == rid.as_str())?;
+        Some(query)
     }
 
     /// What the script says about a call; counts it.
