@@ -13,7 +13,7 @@ use support::client::Client;
 use support::envoy::{workspace, Config, Envoy};
 use tokio::process::Command;
 
-use crate::deployment::{Deployment, OnRejected, Pending, Running};
+use crate::deployment::{Bodies, Deployment, OnRejected, Pending, Running};
 use crate::schemas::Schemas;
 use crate::wechat::{WeChat, APPID, SECRET};
 
@@ -51,6 +51,11 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
                     "httproute/wechat/wechat/rule/1",
                 ),
                 (
+                    "a filter before one that is not there",
+                    "envoy.filters.http.router')]",
+                    "envoy.filters.http.rooter')]",
+                ),
+                (
                     "a bootstrap that is none",
                     "singleton: true",
                     "singleton: [true]",
@@ -68,6 +73,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             is_upstream: false,
             planted: &[
                 ("an unknown field", "hostKeys:", "hostkeys:"),
+                ("a limit that is none", "limit: 21Mi", "limit: 21 MB"),
                 (
                     "an image that is not there",
                     "envoy-wechat-token:0.1.0",
@@ -108,6 +114,14 @@ impl Deployment for Variant {
             OnRejected::Resent
         } else {
             OnRejected::Unnoticed
+        }
+    }
+
+    fn bodies(&self) -> Bodies {
+        if self.is_upstream {
+            Bodies::Collected
+        } else {
+            Bodies::AllCollected
         }
     }
 
