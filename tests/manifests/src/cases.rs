@@ -1,10 +1,11 @@
 //! The main end-to-end cases, written once against an address that leads through the plugin to the fake WeChat.
 //!
-//! They run in this order on one Envoy, which begins without a token: *herd*, *injection*, *bodies*, *rotation*, *rejected*; at the end nothing
+//! They run in this order on one Envoy, which begins without a token: *herd*, *injection*, *bodies*, *status*, *rotation*, *rejected*; at the end nothing
 //! may have leaked. *Takeover* has an Envoy of its own, with the plugin whose virtual machines trap on command.
 
 mod bodies;
 mod load;
+mod status;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -49,12 +50,16 @@ pub(crate) async fn run(deployment: &dyn Deployment) -> Result<()> {
     wechat.fake.hold_token_calls();
     let plugin = workspace().join("dist/wechat-token.wasm");
     let running = deployment.start(&wechat, &plugin).await.context("start")?;
+    let seen = status::without_token(&running).await;
+    shown(&running, seen.context("status"))?;
     let seen = herd(&running, &wechat).await;
     tell("herd", &shown(&running, seen.context("herd"))?);
     let seen = injection(&running, &wechat).await;
     tell("injection", &shown(&running, seen.context("injection"))?);
     let seen = bodies::lengths(&running, &wechat, deployment.bodies()).await;
     tell("bodies", &shown(&running, seen.context("bodies"))?);
+    let seen = status::with_token(&running).await;
+    tell("status", &shown(&running, seen.context("status"))?);
     let seen = rotation(&running, &wechat).await;
     tell("rotation", &shown(&running, seen.context("rotation"))?);
     let seen = rejected(&running, &wechat, deployment.on_rejected()).await;

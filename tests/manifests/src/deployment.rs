@@ -77,6 +77,8 @@ pub(crate) struct Running {
     pub(crate) service: String,
     /// Its Envoy's admin API: `http://127.0.0.1:PORT`.
     pub(crate) admin: String,
+    /// The plugin's status page, where the deployment has one: `http://127.0.0.1:PORT`.
+    pub(crate) status: Option<String>,
     /// What its Envoy logged so far. It owns what must live as long as the deployment runs.
     pub(crate) log: Box<dyn Fn() -> String>,
     /// For the calls of a case.

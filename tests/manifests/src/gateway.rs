@@ -25,6 +25,9 @@ const LISTENER: &str = "wechat/wechat/http";
 /// The cluster of the route in the shipped files.
 const CLUSTER: &str = "httproute/wechat/wechat/rule/0";
 
+/// The listener of the status page in `upstream.yaml`.
+const STATUS: &str = "wechat_token_status";
+
 /// Every way to deploy with Envoy Gateway.
 pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
     vec![
@@ -181,7 +184,7 @@ impl Deployment for Variant {
             let document = fixed::document(&mut root)?.to_string();
             ensure!(document.contains(APPID), "another app: {document}");
             let (clusters, places): (&[&str], _) = if self.is_upstream {
-                (&[CLUSTER, "wechat_token"], 2)
+                (&[CLUSTER, "wechat_token"], 3)
             } else {
                 (&[CLUSTER], 1)
             };
@@ -190,7 +193,7 @@ impl Deployment for Variant {
             if self.is_upstream {
                 check_tags(&root)?;
             }
-            run(&root).await
+            run(&root, self.is_upstream).await
         })
     }
 }
@@ -283,7 +286,7 @@ fn bootstrap(infra: &Value) -> Result<Value> {
 }
 
 /// Starts an Envoy on a static configuration.
-async fn run(root: &Value) -> Result<Running> {
+async fn run(root: &Value, has_status: bool) -> Result<Running> {
     let mut config = Config::parse(&root.to_string());
     config.free_ports();
     let envoy = Envoy::builder(ENVOY)
@@ -295,6 +298,7 @@ async fn run(root: &Value) -> Result<Running> {
     Ok(Running {
         service: format!("http://{}", envoy.address(LISTENER)),
         admin: format!("http://{}", envoy.admin()),
+        status: has_status.then(|| format!("http://{}", envoy.address(STATUS))),
         client: Client::new(),
         log: Box::new(move || envoy.logs()),
     })

@@ -67,6 +67,8 @@ struct Istio {
 struct Around {
     /// The pod of the running service.
     calls_from: Cell<Option<Place>>,
+    /// The pod that has the plugin.
+    has_plugin: Cell<Option<Place>>,
     /// A pod of a namespace that may not use the gateway.
     stranger: Cell<Option<Place>>,
     /// A server of others, where calls to port 80 that are not for WeChat arrive.
@@ -93,6 +95,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
     let sidecar = &[
         "sidecar/wechat.yaml",
         "sidecar/injector.yaml",
+        "sidecar/status.yaml",
         "sidecar/refresher.yaml",
         "sidecar/deployment.yaml",
     ];
@@ -121,6 +124,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             files: &[
                 "sidecar/wechat.yaml",
                 "sidecar/injector.yaml",
+                "sidecar/status.yaml",
                 "sidecar/refresher.yaml",
                 "sidecar/deployment-by-template.yaml",
             ],
@@ -135,6 +139,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             files: &[
                 "egress-gateway/wechat.yaml",
                 "egress-gateway/injector.yaml",
+                "egress-gateway/status.yaml",
                 "egress-gateway/refresher.yaml",
                 "egress-gateway/deployment.yaml",
             ],
@@ -210,6 +215,9 @@ impl Deployment for Istio {
             if self.has_refresher {
                 seen.push(beside::labels(running).await?);
             }
+            if let (Some(_), Some(place)) = (&running.status, self.around.has_plugin.get()) {
+                seen.push(beside::kept_in(place).await?);
+            }
             if let Some(elsewhere) = self.around.elsewhere.get() {
                 seen.push(beside::untouched(running, elsewhere).await?);
             }
@@ -284,10 +292,12 @@ impl Istio {
         let caller = client.as_ref().unwrap_or(&pod);
         let service = caller.service();
         self.around.calls_from.set(Some(caller.place()));
+        self.around.has_plugin.set(Some(pod.place()));
         self.around.stranger.set(stranger.as_ref().map(Pod::place));
         Ok(Running {
             service,
             admin: pod.admin(),
+            status: (self.kind != Kind::WasmPlugin).then(|| pod.status()),
             log: Box::new(move || {
                 let _lives = (&relay, &discovery, &web, &client, &stranger);
                 pod.log()

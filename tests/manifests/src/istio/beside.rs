@@ -3,8 +3,9 @@
 use anyhow::{ensure, Context as _, Result};
 use serde_json::Value;
 use support::wechat::FakeWeChat;
+use tokio::net::TcpStream;
 
-use super::pod::{exec, Place};
+use super::pod::{exec, Place, STATUS_PAGE};
 use crate::cases::in_chunks;
 use crate::deployment::Running;
 use crate::wechat::{WeChat, APPID, HOST};
@@ -81,4 +82,16 @@ pub(super) async fn untouched(running: &Running, elsewhere: &FakeWeChat) -> Resu
         "a body in chunks for another host at port 80 goes on in chunks, without a token"
             .to_owned(),
     )
+}
+
+/// Nobody outside of the pod reads the status page.
+pub(super) async fn kept_in(place: Place) -> Result<String> {
+    let outside = TcpStream::connect((place.address(), STATUS_PAGE)).await;
+    ensure!(
+        outside.is_err(),
+        "the status page is open at the pod's address"
+    );
+    Ok(format!(
+        "port {STATUS_PAGE} of the pod's address is closed: the page is on its loopback alone"
+    ))
 }
