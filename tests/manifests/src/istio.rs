@@ -86,8 +86,16 @@ enum Kind {
     MeshWide,
     /// In a gateway, to which the service's sidecar sends what is for WeChat.
     Egress,
+    /// In that gateway, without the line that names the refresher.
+    EgressWithoutBootstrap,
     /// In the sidecar's listeners, fetched by the agent.
     WasmPlugin,
+}
+
+impl Kind {
+    fn is_gateway(self) -> bool {
+        matches!(self, Kind::Egress | Kind::EgressWithoutBootstrap)
+    }
 }
 
 /// All of Istio's, in the order in which they run.
@@ -98,6 +106,13 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
         "sidecar/status.yaml",
         "sidecar/refresher.yaml",
         "sidecar/deployment.yaml",
+    ];
+    let egress = &[
+        "egress-gateway/wechat.yaml",
+        "egress-gateway/injector.yaml",
+        "egress-gateway/status.yaml",
+        "egress-gateway/refresher.yaml",
+        "egress-gateway/deployment.yaml",
     ];
     let all = [
         Istio {
@@ -136,16 +151,19 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
         Istio {
             name: "istio-egress-gateway",
             about: "envoy/istio/egress-gateway, behind a service's sidecar by mutual TLS",
-            files: &[
-                "egress-gateway/wechat.yaml",
-                "egress-gateway/injector.yaml",
-                "egress-gateway/status.yaml",
-                "egress-gateway/refresher.yaml",
-                "egress-gateway/deployment.yaml",
-            ],
+            files: egress,
             on_rejected: OnRejected::Resent,
             has_refresher: true,
             kind: Kind::Egress,
+            around: Around::default(),
+        },
+        Istio {
+            name: "istio-egress-gateway-without-bootstrap",
+            about: "envoy/istio/egress-gateway without refresher.yaml: the EnvoyFilters alone",
+            files: egress,
+            on_rejected: OnRejected::Resent,
+            has_refresher: false,
+            kind: Kind::EgressWithoutBootstrap,
             around: Around::default(),
         },
         Istio {
@@ -256,7 +274,7 @@ impl Istio {
         let place = Place::new();
         let cluster = cluster(&files, plugin).await?;
         let mut all = files.clone();
-        if self.kind == Kind::Egress {
+        if self.kind.is_gateway() {
             all.push(write("endpoints.yaml", &endpoints(ours, place)?)?);
         }
         let discovery = Discovery::start(cluster.discovery, &all).await?;
@@ -268,23 +286,23 @@ impl Istio {
             _ => None,
         };
         let pod = Pod::start(ours, place, &cluster).await?;
-        let client = match self.kind {
-            Kind::Egress => {
+        let client = match self.kind.is_gateway() {
+            true => {
                 let file = write("service.yaml", SERVICE_WITHOUT_PLUGIN)?;
                 let service = inject(None, &[file]).await?;
                 let service = service.first().context("a Deployment")?;
                 Some(Pod::start(service, Place::new(), &cluster).await?)
             }
-            _ => None,
+            false => None,
         };
-        let stranger = match self.kind {
-            Kind::Egress => {
+        let stranger = match self.kind.is_gateway() {
+            true => {
                 let text = SERVICE_WITHOUT_PLUGIN.replace("namespace: shop", "namespace: stranger");
                 let service = inject(None, &[write("stranger.yaml", &text)?]).await?;
                 let service = service.first().context("a Deployment")?;
                 Some(Pod::start(service, Place::new(), &cluster).await?)
             }
-            _ => None,
+            false => None,
         };
         if let Some(web) = &web {
             ensure!(web.fetched() > 0, "the agent did not fetch the plugin");
@@ -313,8 +331,10 @@ impl Istio {
             let mut text = fs::read_to_string(shipped(name))?;
             let last = name.rsplit('/').next().context("a name")?;
             match (self.kind, last) {
-                (Kind::WithoutBootstrap, "refresher.yaml") => continue,
-                (Kind::WithoutBootstrap, "deployment.yaml") => {
+                (Kind::WithoutBootstrap | Kind::EgressWithoutBootstrap, "refresher.yaml") => {
+                    continue
+                }
+                (Kind::WithoutBootstrap | Kind::EgressWithoutBootstrap, "deployment.yaml") => {
                     replace(&mut text, BOOTSTRAP_ANNOTATION, "")?;
                 }
                 (Kind::MeshWide, "wechat.yaml") => {
