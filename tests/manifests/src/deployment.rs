@@ -1,11 +1,12 @@
 //! What the cases know of a deployment: what it can, how it is started, and the address that leads through it.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
-use anyhow::{ensure, Result};
+use anyhow::{ensure, Context as _, Result};
 use support::client::{Answer, Client};
 use support::wait::within;
 
@@ -21,6 +22,9 @@ pub(crate) trait Deployment {
 
     /// What becomes of a call whose token WeChat rejects.
     fn on_rejected(&self) -> OnRejected;
+
+    /// What becomes of bodies on their way to WeChat.
+    fn bodies(&self) -> Bodies;
 
     /// Whether the bootstrap has a refresher. Where it has none, a worker's root keeps the tokens from the start.
     fn has_refresher(&self) -> bool;
@@ -53,6 +57,17 @@ pub(crate) enum OnRejected {
     Unnoticed,
 }
 
+/// What becomes of bodies on their way to WeChat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bodies {
+    /// One without Content-Length is collected and gets it; all others stream past.
+    Collected,
+    /// Every one is collected.
+    AllCollected,
+    /// None is collected: WeChat refuses those without Content-Length.
+    AsTheyCome,
+}
+
 /// Something that is awaited.
 pub(crate) type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + 'a>>;
 
@@ -62,6 +77,8 @@ pub(crate) struct Running {
     pub(crate) service: String,
     /// Its Envoy's admin API: `http://127.0.0.1:PORT`.
     pub(crate) admin: String,
+    /// The plugin's status page, where the deployment has one: `http://127.0.0.1:PORT`.
+    pub(crate) status: Option<String>,
     /// What its Envoy logged so far. It owns what must live as long as the deployment runs.
     pub(crate) log: Box<dyn Fn() -> String>,
     /// For the calls of a case.
@@ -72,6 +89,12 @@ impl Running {
     /// The URL of a path (beginning with `/`), as a service calls it.
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.service)
+    }
+
+    /// Where a service's calls come in, for a connection driven by hand.
+    pub(crate) fn address(&self) -> Result<SocketAddr> {
+        let address = self.service.strip_prefix("http://");
+        Ok(address.context("an http:// address")?.parse()?)
     }
 
     /// `GET` to WeChat's own name.

@@ -13,7 +13,7 @@ use support::client::Client;
 use support::envoy::{workspace, Config, Envoy};
 use tokio::process::Command;
 
-use crate::deployment::{Deployment, OnRejected, Pending, Running};
+use crate::deployment::{Bodies, Deployment, OnRejected, Pending, Running};
 use crate::schemas::Schemas;
 use crate::wechat::{WeChat, APPID, SECRET};
 
@@ -24,6 +24,9 @@ const GATEWAY: &str = "wechat/wechat";
 const LISTENER: &str = "wechat/wechat/http";
 /// The cluster of the route in the shipped files.
 const CLUSTER: &str = "httproute/wechat/wechat/rule/0";
+
+/// The listener of the status page in `upstream.yaml`.
+const STATUS: &str = "wechat_token_status";
 
 /// Every way to deploy with Envoy Gateway.
 pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
@@ -51,6 +54,11 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
                     "httproute/wechat/wechat/rule/1",
                 ),
                 (
+                    "a filter before one that is not there",
+                    "envoy.filters.http.router')]",
+                    "envoy.filters.http.rooter')]",
+                ),
+                (
                     "a bootstrap that is none",
                     "singleton: true",
                     "singleton: [true]",
@@ -68,6 +76,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             is_upstream: false,
             planted: &[
                 ("an unknown field", "hostKeys:", "hostkeys:"),
+                ("a limit that is none", "limit: 21Mi", "limit: 21 MB"),
                 (
                     "an image that is not there",
                     "envoy-wechat-token:0.1.0",
@@ -108,6 +117,14 @@ impl Deployment for Variant {
             OnRejected::Resent
         } else {
             OnRejected::Unnoticed
+        }
+    }
+
+    fn bodies(&self) -> Bodies {
+        if self.is_upstream {
+            Bodies::Collected
+        } else {
+            Bodies::AllCollected
         }
     }
 
@@ -167,7 +184,7 @@ impl Deployment for Variant {
             let document = fixed::document(&mut root)?.to_string();
             ensure!(document.contains(APPID), "another app: {document}");
             let (clusters, places): (&[&str], _) = if self.is_upstream {
-                (&[CLUSTER, "wechat_token"], 2)
+                (&[CLUSTER, "wechat_token"], 3)
             } else {
                 (&[CLUSTER], 1)
             };
@@ -176,7 +193,7 @@ impl Deployment for Variant {
             if self.is_upstream {
                 check_tags(&root)?;
             }
-            run(&root).await
+            run(&root, self.is_upstream).await
         })
     }
 }
@@ -269,7 +286,7 @@ fn bootstrap(infra: &Value) -> Result<Value> {
 }
 
 /// Starts an Envoy on a static configuration.
-async fn run(root: &Value) -> Result<Running> {
+async fn run(root: &Value, has_status: bool) -> Result<Running> {
     let mut config = Config::parse(&root.to_string());
     config.free_ports();
     let envoy = Envoy::builder(ENVOY)
@@ -281,6 +298,7 @@ async fn run(root: &Value) -> Result<Running> {
     Ok(Running {
         service: format!("http://{}", envoy.address(LISTENER)),
         admin: format!("http://{}", envoy.admin()),
+        status: has_status.then(|| format!("http://{}", envoy.address(STATUS))),
         client: Client::new(),
         log: Box::new(move || envoy.logs()),
     })

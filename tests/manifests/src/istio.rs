@@ -3,6 +3,7 @@
 //! Each deployment runs in a world of its own ([`world`]), where `http://api.weixin.qq.com` is called as any service calls it: the call
 //! is captured by the rules that `istio-init` sets. What differs from a cluster is said in the README of `tests/manifests/istio`.
 
+mod beside;
 mod cluster;
 mod identity;
 mod injected;
@@ -14,14 +15,14 @@ mod tools;
 mod web;
 pub(crate) mod world;
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
-use serde_json::Value;
 use support::client::Client;
+use support::wechat::{FakeWeChat, Settings};
 
 use self::cluster::{cluster, endpoints};
 use self::pod::{Place, Pod};
@@ -29,8 +30,8 @@ use self::relay::Relay;
 use self::tools::{inject, shipped, Discovery};
 use self::web::Web;
 use self::world::{ARTIFACTS, FOLDER, OUTSIDE};
-use crate::deployment::{Deployment, OnRejected, Pending, Running};
-use crate::wechat::{WeChat, APPID, HOST};
+use crate::deployment::{Bodies, Deployment, OnRejected, Pending, Running};
+use crate::wechat::{WeChat, HOST};
 
 /// The file of the CAs in Istio's proxy image, and here.
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -58,10 +59,20 @@ struct Istio {
     on_rejected: OnRejected,
     has_refresher: bool,
     kind: Kind,
+    around: Around,
+}
+
+/// What is around the running Envoy.
+#[derive(Default)]
+struct Around {
     /// The pod of the running service.
     calls_from: Cell<Option<Place>>,
+    /// The pod that has the plugin.
+    has_plugin: Cell<Option<Place>>,
     /// A pod of a namespace that may not use the gateway.
     stranger: Cell<Option<Place>>,
+    /// A server of others, where calls to port 80 that are not for WeChat arrive.
+    elsewhere: OnceCell<FakeWeChat>,
 }
 
 /// Where the plugin is, and how it gets there.
@@ -75,8 +86,16 @@ enum Kind {
     MeshWide,
     /// In a gateway, to which the service's sidecar sends what is for WeChat.
     Egress,
+    /// In that gateway, without the line that names the refresher.
+    EgressWithoutBootstrap,
     /// In the sidecar's listeners, fetched by the agent.
     WasmPlugin,
+}
+
+impl Kind {
+    fn is_gateway(self) -> bool {
+        matches!(self, Kind::Egress | Kind::EgressWithoutBootstrap)
+    }
 }
 
 /// All of Istio's, in the order in which they run.
@@ -84,8 +103,16 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
     let sidecar = &[
         "sidecar/wechat.yaml",
         "sidecar/injector.yaml",
+        "sidecar/status.yaml",
         "sidecar/refresher.yaml",
         "sidecar/deployment.yaml",
+    ];
+    let egress = &[
+        "egress-gateway/wechat.yaml",
+        "egress-gateway/injector.yaml",
+        "egress-gateway/status.yaml",
+        "egress-gateway/refresher.yaml",
+        "egress-gateway/deployment.yaml",
     ];
     let all = [
         Istio {
@@ -95,8 +122,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             on_rejected: OnRejected::Resent,
             has_refresher: true,
             kind: Kind::Sidecar,
-            calls_from: Cell::new(None),
-            stranger: Cell::new(None),
+            around: Around::default(),
         },
         Istio {
             name: "istio-sidecar-without-bootstrap",
@@ -105,8 +131,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             on_rejected: OnRejected::Resent,
             has_refresher: false,
             kind: Kind::WithoutBootstrap,
-            calls_from: Cell::new(None),
-            stranger: Cell::new(None),
+            around: Around::default(),
         },
         Istio {
             name: "istio-mesh-wide",
@@ -114,29 +139,32 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             files: &[
                 "sidecar/wechat.yaml",
                 "sidecar/injector.yaml",
+                "sidecar/status.yaml",
                 "sidecar/refresher.yaml",
                 "sidecar/deployment-by-template.yaml",
             ],
             on_rejected: OnRejected::Resent,
             has_refresher: true,
             kind: Kind::MeshWide,
-            calls_from: Cell::new(None),
-            stranger: Cell::new(None),
+            around: Around::default(),
         },
         Istio {
             name: "istio-egress-gateway",
             about: "envoy/istio/egress-gateway, behind a service's sidecar by mutual TLS",
-            files: &[
-                "egress-gateway/wechat.yaml",
-                "egress-gateway/injector.yaml",
-                "egress-gateway/refresher.yaml",
-                "egress-gateway/deployment.yaml",
-            ],
+            files: egress,
             on_rejected: OnRejected::Resent,
             has_refresher: true,
             kind: Kind::Egress,
-            calls_from: Cell::new(None),
-            stranger: Cell::new(None),
+            around: Around::default(),
+        },
+        Istio {
+            name: "istio-egress-gateway-without-bootstrap",
+            about: "envoy/istio/egress-gateway without refresher.yaml: the EnvoyFilters alone",
+            files: egress,
+            on_rejected: OnRejected::Resent,
+            has_refresher: false,
+            kind: Kind::EgressWithoutBootstrap,
+            around: Around::default(),
         },
         Istio {
             name: "istio-wasm-plugin",
@@ -149,8 +177,7 @@ pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
             on_rejected: OnRejected::Unnoticed,
             has_refresher: false,
             kind: Kind::WasmPlugin,
-            calls_from: Cell::new(None),
-            stranger: Cell::new(None),
+            around: Around::default(),
         },
     ];
     let boxed = |istio| Box::new(istio) as Box<dyn Deployment>;
@@ -168,6 +195,13 @@ impl Deployment for Istio {
 
     fn on_rejected(&self) -> OnRejected {
         self.on_rejected
+    }
+
+    fn bodies(&self) -> Bodies {
+        match self.kind {
+            Kind::WasmPlugin => Bodies::AsTheyCome,
+            _ => Bodies::Collected,
+        }
     }
 
     fn has_refresher(&self) -> bool {
@@ -191,16 +225,22 @@ impl Deployment for Istio {
 
     fn beside<'a>(&'a self, running: &'a Running, wechat: &'a WeChat) -> Pending<'a, Vec<String>> {
         Box::pin(async {
-            let place = self.calls_from.get().context("a running pod")?;
-            let mut seen = vec![unmodified(place).await?];
+            let place = self.around.calls_from.get().context("a running pod")?;
+            let mut seen = vec![beside::unmodified(place).await?];
             if self.kind != Kind::WasmPlugin {
-                seen.push(private(wechat)?);
+                seen.push(beside::private(wechat)?);
             }
             if self.has_refresher {
-                seen.push(labels(running).await?);
+                seen.push(beside::labels(running).await?);
             }
-            if let Some(place) = self.stranger.get() {
-                seen.push(denied(place).await?);
+            if let (Some(_), Some(place)) = (&running.status, self.around.has_plugin.get()) {
+                seen.push(beside::kept_in(place).await?);
+            }
+            if let Some(elsewhere) = self.around.elsewhere.get() {
+                seen.push(beside::untouched(running, elsewhere).await?);
+            }
+            if let Some(place) = self.around.stranger.get() {
+                seen.push(beside::denied(place).await?);
             }
             Ok(seen)
         })
@@ -218,6 +258,14 @@ impl Istio {
         fs::copy(wechat.ca_file(), CA_BUNDLE)?;
         let outside = SocketAddr::from((OUTSIDE, 443));
         let relay = Relay::start(None, outside, wechat.tls.address).await?;
+        if self.around.elsewhere.get().is_none() {
+            let server = FakeWeChat::start(Settings {
+                listen: SocketAddr::from((OUTSIDE, 80)),
+                ..Settings::default()
+            });
+            // A second start of the same deployment finds it there.
+            let _ = self.around.elsewhere.set(server.await);
+        }
         let files = self.as_applied(plugin).await?;
         let values =
             (self.kind == Kind::MeshWide).then(|| shipped("sidecar/injection-values.yaml"));
@@ -226,7 +274,7 @@ impl Istio {
         let place = Place::new();
         let cluster = cluster(&files, plugin).await?;
         let mut all = files.clone();
-        if self.kind == Kind::Egress {
+        if self.kind.is_gateway() {
             all.push(write("endpoints.yaml", &endpoints(ours, place)?)?);
         }
         let discovery = Discovery::start(cluster.discovery, &all).await?;
@@ -238,34 +286,36 @@ impl Istio {
             _ => None,
         };
         let pod = Pod::start(ours, place, &cluster).await?;
-        let client = match self.kind {
-            Kind::Egress => {
+        let client = match self.kind.is_gateway() {
+            true => {
                 let file = write("service.yaml", SERVICE_WITHOUT_PLUGIN)?;
                 let service = inject(None, &[file]).await?;
                 let service = service.first().context("a Deployment")?;
                 Some(Pod::start(service, Place::new(), &cluster).await?)
             }
-            _ => None,
+            false => None,
         };
-        let stranger = match self.kind {
-            Kind::Egress => {
+        let stranger = match self.kind.is_gateway() {
+            true => {
                 let text = SERVICE_WITHOUT_PLUGIN.replace("namespace: shop", "namespace: stranger");
                 let service = inject(None, &[write("stranger.yaml", &text)?]).await?;
                 let service = service.first().context("a Deployment")?;
                 Some(Pod::start(service, Place::new(), &cluster).await?)
             }
-            _ => None,
+            false => None,
         };
         if let Some(web) = &web {
             ensure!(web.fetched() > 0, "the agent did not fetch the plugin");
         }
         let caller = client.as_ref().unwrap_or(&pod);
         let service = caller.service();
-        self.calls_from.set(Some(caller.place()));
-        self.stranger.set(stranger.as_ref().map(Pod::place));
+        self.around.calls_from.set(Some(caller.place()));
+        self.around.has_plugin.set(Some(pod.place()));
+        self.around.stranger.set(stranger.as_ref().map(Pod::place));
         Ok(Running {
             service,
             admin: pod.admin(),
+            status: (self.kind != Kind::WasmPlugin).then(|| pod.status()),
             log: Box::new(move || {
                 let _lives = (&relay, &discovery, &web, &client, &stranger);
                 pod.log()
@@ -281,8 +331,10 @@ impl Istio {
             let mut text = fs::read_to_string(shipped(name))?;
             let last = name.rsplit('/').next().context("a name")?;
             match (self.kind, last) {
-                (Kind::WithoutBootstrap, "refresher.yaml") => continue,
-                (Kind::WithoutBootstrap, "deployment.yaml") => {
+                (Kind::WithoutBootstrap | Kind::EgressWithoutBootstrap, "refresher.yaml") => {
+                    continue
+                }
+                (Kind::WithoutBootstrap | Kind::EgressWithoutBootstrap, "deployment.yaml") => {
                     replace(&mut text, BOOTSTRAP_ANNOTATION, "")?;
                 }
                 (Kind::MeshWide, "wechat.yaml") => {
@@ -307,57 +359,6 @@ impl Istio {
         }
         Ok(files)
     }
-}
-
-/// A program that knows nothing of all this calls WeChat by its name.
-async fn unmodified(place: Place) -> Result<String> {
-    let url = format!("http://{HOST}/cgi-bin/echo");
-    let answer = pod::exec(place, "curl", &["-sS", "--max-time", "20", &url]).await?;
-    let answer: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
-    ensure!(answer["errcode"] == 0, "curl {url}: {answer}");
-    Ok(format!(
-        "curl {url} in the pod, captured by Istio's rules: errcode 0"
-    ))
-}
-
-/// What Istio's proxies tell each other of pods does not come to WeChat.
-fn private(wechat: &WeChat) -> Result<String> {
-    let calls = wechat.fake.calls(4_096);
-    for call in &calls {
-        for (name, value) in &call.headers {
-            let ours = [
-                "x-forwarded-client-cert",
-                "x-forwarded-for",
-                "x-envoy-external-address",
-            ];
-            let is_private = ours.contains(&name.as_str()) || name.starts_with("x-envoy-peer");
-            ensure!(!is_private, "WeChat got {name}: {value}");
-        }
-    }
-    Ok(format!(
-        "no header of the mesh in the last {} calls that WeChat got",
-        calls.len()
-    ))
-}
-
-/// The AuthorizationPolicy names the namespaces that may call.
-async fn denied(place: Place) -> Result<String> {
-    let url = format!("http://{HOST}/cgi-bin/echo");
-    let args = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", &url];
-    let status = pod::exec(place, "curl", &args).await?;
-    ensure!(status == "403", "a stranger got {status}");
-    Ok("a call from a namespace that is not named: 403".to_owned())
-}
-
-/// The bootstrap's `stats_tags` are beside Istio's own.
-async fn labels(running: &Running) -> Result<String> {
-    let metrics = running.admin_get("/stats/prometheus").await?;
-    let name = "wechat_token_injected_total";
-    let app = format!("app=\"{APPID}\"");
-    let mut lines = metrics.lines().filter(|line| line.starts_with(name));
-    let line = lines.find(|line| line.contains(&app));
-    let line = line.with_context(|| format!("no {name} with {app}"))?;
-    Ok(format!("/stats/prometheus has {line}"))
 }
 
 /// What a user changes must be there.

@@ -8,13 +8,17 @@ use super::tools::{check, shipped};
 
 /// Faults, each in the first place where its text stands: unknown fields of Istio's, of Envoy's in a patch and in the
 /// bootstrap (where Istio has Envoy ignore them), and of Kubernetes's.
-const FAULTS: [(&str, &str); 6] = [
+const FAULTS: [(&str, &str); 7] = [
     ("resolution: DNS", "resolutoin: DNS"),
     ("failure_policy: FAIL_RELOAD", "failure_polizy: FAIL_RELOAD"),
     ("singleton: true", "singelton: true"),
     ("containers:", "contianers:"),
     ("pluginName: injector", "pluginNames: injector"),
     ("retry_on: retriable-headers", "retry_if: retriable-headers"),
+    (
+        "max_request_bytes: 22020096",
+        "max_request_octets: 22020096",
+    ),
 ];
 
 /// Checks these shipped files; a line for what was seen.

@@ -24,9 +24,12 @@ use super::world::{self, FOLDER, OUTSIDE, USER};
 /// The agent compiles nothing, but Envoy does, on a busy machine.
 const START: Duration = Duration::from_secs(90);
 const STEP: Duration = Duration::from_millis(50);
-/// Where a pod listens for the cases: their calls, and those to the admin API.
+/// Where a pod listens for the cases: their calls, and those to the admin API and the status page.
 const SERVICE: u16 = 8_000;
 const ADMIN: u16 = 8_001;
+const STATUS: u16 = 8_002;
+/// Where the shipped files have the status page, on the loopback.
+pub(super) const STATUS_PAGE: u16 = 9_902;
 
 /// Where a pod will be: known before it runs, as istiod is told of it.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +86,7 @@ impl Pod {
         let to = [
             (SERVICE, SocketAddr::from((OUTSIDE, 80))),
             (ADMIN, SocketAddr::from((Ipv4Addr::LOCALHOST, 15_000))),
+            (STATUS, SocketAddr::from((Ipv4Addr::LOCALHOST, STATUS_PAGE))),
         ];
         for (port, to) in to {
             let listen = SocketAddr::from((place.address(), port));
@@ -101,6 +105,11 @@ impl Pod {
     /// Envoy's admin API.
     pub(super) fn admin(&self) -> String {
         format!("http://{}:{ADMIN}", self.place.address())
+    }
+
+    /// The status page, by way of the pod's loopback, as `kubectl port-forward` goes.
+    pub(super) fn status(&self) -> String {
+        format!("http://{}:{STATUS}", self.place.address())
     }
 
     /// What agent and Envoy logged.

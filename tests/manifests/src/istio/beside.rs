@@ -1,0 +1,97 @@
+//! What is seen of Istio's deployments alone, beside the cases that all have.
+
+use anyhow::{ensure, Context as _, Result};
+use serde_json::Value;
+use support::wechat::FakeWeChat;
+use tokio::net::TcpStream;
+
+use super::pod::{exec, Place, STATUS_PAGE};
+use crate::cases::in_chunks;
+use crate::deployment::Running;
+use crate::wechat::{WeChat, APPID, HOST};
+
+/// A host that is not WeChat's, at the same port: what its server says to a body without length is what WeChat's would.
+const ELSEWHERE: &str = "elsewhere.example.com";
+
+/// A program that knows nothing of all this calls WeChat by its name.
+pub(super) async fn unmodified(place: Place) -> Result<String> {
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let answer = exec(place, "curl", &["-sS", "--max-time", "20", &url]).await?;
+    let answer: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
+    ensure!(answer["errcode"] == 0, "curl {url}: {answer}");
+    Ok(format!(
+        "curl {url} in the pod, captured by Istio's rules: errcode 0"
+    ))
+}
+
+/// What Istio's proxies tell each other of pods does not come to WeChat.
+pub(super) fn private(wechat: &WeChat) -> Result<String> {
+    let calls = wechat.fake.calls(4_096);
+    for call in &calls {
+        for (name, value) in &call.headers {
+            let ours = [
+                "x-forwarded-client-cert",
+                "x-forwarded-for",
+                "x-envoy-external-address",
+            ];
+            let is_private = ours.contains(&name.as_str()) || name.starts_with("x-envoy-peer");
+            ensure!(!is_private, "WeChat got {name}: {value}");
+        }
+    }
+    Ok(format!(
+        "no header of the mesh in the last {} calls that WeChat got",
+        calls.len()
+    ))
+}
+
+/// The AuthorizationPolicy names the namespaces that may call.
+pub(super) async fn denied(place: Place) -> Result<String> {
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let args = ["-sS", "-o", "/dev/null", "-w", "%{http_code}", &url];
+    let status = exec(place, "curl", &args).await?;
+    ensure!(status == "403", "a stranger got {status}");
+    Ok("a call from a namespace that is not named: 403".to_owned())
+}
+
+/// The bootstrap's `stats_tags` are beside Istio's own.
+pub(super) async fn labels(running: &Running) -> Result<String> {
+    let metrics = running.admin_get("/stats/prometheus").await?;
+    let name = "wechat_token_injected_total";
+    let app = format!("app=\"{APPID}\"");
+    let mut lines = metrics.lines().filter(|line| line.starts_with(name));
+    let line = lines.find(|line| line.contains(&app));
+    let line = line.with_context(|| format!("no {name} with {app}"))?;
+    Ok(format!("/stats/prometheus has {line}"))
+}
+
+/// What a pod sends to others at the same port is theirs: it goes on as it came, and without a token.
+pub(super) async fn untouched(running: &Running, elsewhere: &FakeWeChat) -> Result<String> {
+    let answer = in_chunks(running, ELSEWHERE, "elsewhere", b"a body").await?;
+    let calls = elsewhere.raw_calls(1);
+    let call = calls.first().context("it did not come there")?;
+    ensure!(
+        answer.status == 412 && call.header("content-length").is_none(),
+        "a body in chunks for another host was collected: {} {call:?}",
+        answer.status
+    );
+    ensure!(
+        !call.target.contains("access_token"),
+        "another host got a token"
+    );
+    Ok(
+        "a body in chunks for another host at port 80 goes on in chunks, without a token"
+            .to_owned(),
+    )
+}
+
+/// Nobody outside of the pod reads the status page.
+pub(super) async fn kept_in(place: Place) -> Result<String> {
+    let outside = TcpStream::connect((place.address(), STATUS_PAGE)).await;
+    ensure!(
+        outside.is_err(),
+        "the status page is open at the pod's address"
+    );
+    Ok(format!(
+        "port {STATUS_PAGE} of the pod's address is closed: the page is on its loopback alone"
+    ))
+}
