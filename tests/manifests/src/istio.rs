@@ -24,7 +24,7 @@ use anyhow::{ensure, Context, Result};
 use support::client::Client;
 use support::wechat::{FakeWeChat, Settings};
 
-use self::cluster::{cluster, endpoints};
+use self::cluster::{cluster, endpoints, Cluster};
 use self::pod::{Place, Pod};
 use self::relay::Relay;
 use self::tools::{inject, shipped, Discovery};
@@ -37,7 +37,7 @@ use crate::wechat::{WeChat, HOST};
 const CA_BUNDLE: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// The line that names the refresher.
 const BOOTSTRAP_ANNOTATION: &str = "sidecar.istio.io/bootstrapOverride: wechat-token-refresher";
-/// A service that calls WeChat through the gateway: it has nothing of ours.
+/// A service that has nothing of ours: it calls WeChat through the gateway, or it has no part in all this.
 const SERVICE_WITHOUT_PLUGIN: &str = "\
 apiVersion: apps/v1
 kind: Deployment
@@ -71,6 +71,8 @@ struct Around {
     has_plugin: Cell<Option<Place>>,
     /// A pod of a namespace that may not use the gateway.
     stranger: Cell<Option<Place>>,
+    /// A pod beside that of the service, without anything of ours.
+    bystander: Cell<Option<Place>>,
     /// A server of others, where calls to port 80 that are not for WeChat arrive.
     elsewhere: OnceCell<FakeWeChat>,
 }
@@ -242,6 +244,9 @@ impl Deployment for Istio {
             if let Some(place) = self.around.stranger.get() {
                 seen.push(beside::denied(place).await?);
             }
+            if let Some(place) = self.around.bystander.get() {
+                seen.push(beside::left_alone(place).await?);
+            }
             Ok(seen)
         })
     }
@@ -286,23 +291,16 @@ impl Istio {
             _ => None,
         };
         let pod = Pod::start(ours, place, &cluster).await?;
-        let client = match self.kind.is_gateway() {
-            true => {
-                let file = write("service.yaml", SERVICE_WITHOUT_PLUGIN)?;
-                let service = inject(None, &[file]).await?;
-                let service = service.first().context("a Deployment")?;
-                Some(Pod::start(service, Place::new(), &cluster).await?)
+        let (client, stranger, bystander) = match self.kind {
+            Kind::Egress | Kind::EgressWithoutBootstrap => (
+                Some(without_plugin("shop", &cluster).await?),
+                Some(without_plugin("stranger", &cluster).await?),
+                None,
+            ),
+            Kind::MeshWide | Kind::WasmPlugin => {
+                (None, None, Some(without_plugin("shop", &cluster).await?))
             }
-            false => None,
-        };
-        let stranger = match self.kind.is_gateway() {
-            true => {
-                let text = SERVICE_WITHOUT_PLUGIN.replace("namespace: shop", "namespace: stranger");
-                let service = inject(None, &[write("stranger.yaml", &text)?]).await?;
-                let service = service.first().context("a Deployment")?;
-                Some(Pod::start(service, Place::new(), &cluster).await?)
-            }
-            false => None,
+            Kind::Sidecar | Kind::WithoutBootstrap => (None, None, None),
         };
         if let Some(web) = &web {
             ensure!(web.fetched() > 0, "the agent did not fetch the plugin");
@@ -312,12 +310,15 @@ impl Istio {
         self.around.calls_from.set(Some(caller.place()));
         self.around.has_plugin.set(Some(pod.place()));
         self.around.stranger.set(stranger.as_ref().map(Pod::place));
+        self.around
+            .bystander
+            .set(bystander.as_ref().map(Pod::place));
         Ok(Running {
             service,
             admin: pod.admin(),
             status: (self.kind != Kind::WasmPlugin).then(|| pod.status()),
             log: Box::new(move || {
-                let _lives = (&relay, &discovery, &web, &client, &stranger);
+                let _lives = (&relay, &discovery, &web, &client, &stranger, &bystander);
                 pod.log()
             }),
             client: Client::new(),
@@ -359,6 +360,16 @@ impl Istio {
         }
         Ok(files)
     }
+}
+
+/// A service of this namespace with nothing but Istio's own sidecar.
+async fn without_plugin(namespace: &str, cluster: &Cluster) -> Result<Pod> {
+    let text =
+        SERVICE_WITHOUT_PLUGIN.replace("namespace: shop", &format!("namespace: {namespace}"));
+    let file = write(&format!("{namespace}-without-plugin.yaml"), &text)?;
+    let service = inject(None, &[file]).await?;
+    let service = service.first().context("a Deployment")?;
+    Pod::start(service, Place::new(), cluster).await
 }
 
 /// What a user changes must be there.

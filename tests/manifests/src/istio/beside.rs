@@ -1,7 +1,10 @@
 //! What is seen of Istio's deployments alone, beside the cases that all have.
 
+use std::time::Duration;
+
 use anyhow::{ensure, Context as _, Result};
 use serde_json::Value;
+use support::wait::within;
 use support::wechat::FakeWeChat;
 use tokio::net::TcpStream;
 
@@ -10,6 +13,8 @@ use crate::cases::in_chunks;
 use crate::deployment::Running;
 use crate::wechat::{WeChat, APPID, HOST};
 
+/// How long Istio's agent may take to say that it is ready.
+const READY: Duration = Duration::from_secs(30);
 /// A host that is not WeChat's, at the same port: what its server says to a body without length is what WeChat's would.
 const ELSEWHERE: &str = "elsewhere.example.com";
 
@@ -80,6 +85,27 @@ pub(super) async fn untouched(running: &Running, elsewhere: &FakeWeChat) -> Resu
     );
     Ok(
         "a body in chunks for another host at port 80 goes on in chunks, without a token"
+            .to_owned(),
+    )
+}
+
+/// A pod that lacks plugin and secret becomes ready beside those that have them, and calls WeChat as if there were no plugin.
+pub(super) async fn left_alone(place: Place) -> Result<String> {
+    let ready = "http://127.0.0.1:15020/healthz/ready";
+    let args = ["-s", "-o", "/dev/null", "-w", "%{http_code}", ready];
+    let is_ready = within(READY, || async {
+        let status = exec(place, "curl", &args).await.ok()?;
+        (status == "200").then_some(())
+    });
+    is_ready
+        .await
+        .context("a pod without plugin and secret does not become ready")?;
+    let url = format!("http://{HOST}/cgi-bin/echo");
+    let answer = exec(place, "curl", &["-sS", "--max-time", "20", &url]).await?;
+    let answer: Value = serde_json::from_str(&answer).with_context(|| answer.clone())?;
+    ensure!(answer["errcode"] == 41001, "without the plugin: {answer}");
+    Ok(
+        "a pod without plugin and secret is ready, and its call comes to WeChat without a token"
             .to_owned(),
     )
 }
