@@ -236,6 +236,7 @@ want() {
             need_package ip iproute2
             need_package iptables iptables
             need_package curl curl
+            need_package redis-server redis-server
             tests/manifests/setup.sh
             ;;
         soak)

@@ -7,10 +7,12 @@ mod beside;
 mod cluster;
 mod identity;
 mod injected;
+mod kinds;
 mod planted;
 mod pod;
 mod relay;
 mod snippets;
+mod store;
 mod tools;
 mod web;
 pub(crate) mod world;
@@ -21,12 +23,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context, Result};
+use serde_json::Value;
 use support::client::Client;
 use support::wechat::{FakeWeChat, Settings};
 
 use self::cluster::{cluster, endpoints, Cluster};
+pub(crate) use self::kinds::deployments;
+use self::kinds::Kind;
 use self::pod::{Place, Pod};
 use self::relay::Relay;
+use self::store::Store;
 use self::tools::{inject, shipped, Discovery};
 use self::web::Web;
 use self::world::{ARTIFACTS, FOLDER, OUTSIDE};
@@ -71,119 +77,12 @@ struct Around {
     has_plugin: Cell<Option<Place>>,
     /// A pod of a namespace that may not use the gateway.
     stranger: Cell<Option<Place>>,
+    /// What another pod of the gateway is made of.
+    gateway: Cell<Option<(Value, Cluster)>>,
     /// A pod beside that of the service, without anything of ours.
     bystander: Cell<Option<Place>>,
     /// A server of others, where calls to port 80 that are not for WeChat arrive.
     elsewhere: OnceCell<FakeWeChat>,
-}
-
-/// Where the plugin is, and how it gets there.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// In the service's own sidecar.
-    Sidecar,
-    /// There, without the line that names the refresher.
-    WithoutBootstrap,
-    /// There, by `injection-values.yaml` and for the whole mesh.
-    MeshWide,
-    /// In a gateway, to which the service's sidecar sends what is for WeChat.
-    Egress,
-    /// In that gateway, without the line that names the refresher.
-    EgressWithoutBootstrap,
-    /// In the sidecar's listeners, fetched by the agent.
-    WasmPlugin,
-}
-
-impl Kind {
-    fn is_gateway(self) -> bool {
-        matches!(self, Kind::Egress | Kind::EgressWithoutBootstrap)
-    }
-}
-
-/// All of Istio's, in the order in which they run.
-pub(crate) fn deployments() -> Vec<Box<dyn Deployment>> {
-    let sidecar = &[
-        "sidecar/wechat.yaml",
-        "sidecar/injector.yaml",
-        "sidecar/status.yaml",
-        "sidecar/refresher.yaml",
-        "sidecar/deployment.yaml",
-    ];
-    let egress = &[
-        "egress-gateway/wechat.yaml",
-        "egress-gateway/injector.yaml",
-        "egress-gateway/status.yaml",
-        "egress-gateway/refresher.yaml",
-        "egress-gateway/deployment.yaml",
-    ];
-    let all = [
-        Istio {
-            name: "istio-sidecar",
-            about: "envoy/istio/sidecar, by injection, discovery and agent of Istio",
-            files: sidecar,
-            on_rejected: OnRejected::Resent,
-            has_refresher: true,
-            kind: Kind::Sidecar,
-            around: Around::default(),
-        },
-        Istio {
-            name: "istio-sidecar-without-bootstrap",
-            about: "envoy/istio/sidecar without refresher.yaml: the EnvoyFilter alone",
-            files: sidecar,
-            on_rejected: OnRejected::Resent,
-            has_refresher: false,
-            kind: Kind::WithoutBootstrap,
-            around: Around::default(),
-        },
-        Istio {
-            name: "istio-mesh-wide",
-            about: "envoy/istio/sidecar in Istio's root namespace, by injection-values.yaml",
-            files: &[
-                "sidecar/wechat.yaml",
-                "sidecar/injector.yaml",
-                "sidecar/status.yaml",
-                "sidecar/refresher.yaml",
-                "sidecar/deployment-by-template.yaml",
-            ],
-            on_rejected: OnRejected::Resent,
-            has_refresher: true,
-            kind: Kind::MeshWide,
-            around: Around::default(),
-        },
-        Istio {
-            name: "istio-egress-gateway",
-            about: "envoy/istio/egress-gateway, behind a service's sidecar by mutual TLS",
-            files: egress,
-            on_rejected: OnRejected::Resent,
-            has_refresher: true,
-            kind: Kind::Egress,
-            around: Around::default(),
-        },
-        Istio {
-            name: "istio-egress-gateway-without-bootstrap",
-            about: "envoy/istio/egress-gateway without refresher.yaml: the EnvoyFilters alone",
-            files: egress,
-            on_rejected: OnRejected::Resent,
-            has_refresher: false,
-            kind: Kind::EgressWithoutBootstrap,
-            around: Around::default(),
-        },
-        Istio {
-            name: "istio-wasm-plugin",
-            about: "envoy/istio/wasm-plugin, the .wasm fetched by Istio's agent over HTTP",
-            files: &[
-                "wasm-plugin/wechat.yaml",
-                "wasm-plugin/wasm-plugin.yaml",
-                "wasm-plugin/deployment.yaml",
-            ],
-            on_rejected: OnRejected::Unnoticed,
-            has_refresher: false,
-            kind: Kind::WasmPlugin,
-            around: Around::default(),
-        },
-    ];
-    let boxed = |istio| Box::new(istio) as Box<dyn Deployment>;
-    all.into_iter().map(boxed).collect()
 }
 
 impl Deployment for Istio {
@@ -220,6 +119,7 @@ impl Deployment for Istio {
             if self.kind == Kind::Sidecar {
                 seen.push(snippets::read().await?);
                 seen.push(snippets::labels()?);
+                seen.push(snippets::redis()?);
             }
             Ok(seen)
         })
@@ -243,6 +143,9 @@ impl Deployment for Istio {
             }
             if let Some(place) = self.around.stranger.get() {
                 seen.push(beside::denied(place).await?);
+            }
+            if let Some((gateway, cluster)) = self.around.gateway.take() {
+                seen.push(beside::shared(&gateway, &cluster, wechat).await?);
             }
             if let Some(place) = self.around.bystander.get() {
                 seen.push(beside::left_alone(place).await?);
@@ -277,7 +180,11 @@ impl Istio {
         let deployments = inject(values.as_deref(), &files).await?;
         let ours = deployments.first().context("a Deployment")?;
         let place = Place::new();
-        let cluster = cluster(&files, plugin).await?;
+        let mut cluster = cluster(&files, plugin).await?;
+        let store = match self.kind {
+            Kind::EgressWithRedis => Some(Store::start(wechat, &mut cluster).await?),
+            _ => None,
+        };
         let mut all = files.clone();
         if self.kind.is_gateway() {
             all.push(write("endpoints.yaml", &endpoints(ours, place)?)?);
@@ -292,7 +199,7 @@ impl Istio {
         };
         let pod = Pod::start(ours, place, &cluster).await?;
         let (client, stranger, bystander) = match self.kind {
-            Kind::Egress | Kind::EgressWithoutBootstrap => (
+            Kind::Egress | Kind::EgressWithRedis | Kind::EgressWithoutBootstrap => (
                 Some(without_plugin("shop", &cluster).await?),
                 Some(without_plugin("stranger", &cluster).await?),
                 None,
@@ -310,6 +217,9 @@ impl Istio {
         self.around.calls_from.set(Some(caller.place()));
         self.around.has_plugin.set(Some(pod.place()));
         self.around.stranger.set(stranger.as_ref().map(Pod::place));
+        if self.kind == Kind::EgressWithRedis {
+            self.around.gateway.set(Some((ours.clone(), cluster)));
+        }
         self.around
             .bystander
             .set(bystander.as_ref().map(Pod::place));
@@ -318,7 +228,8 @@ impl Istio {
             admin: pod.admin(),
             status: (self.kind != Kind::WasmPlugin).then(|| pod.status()),
             log: Box::new(move || {
-                let _lives = (&relay, &discovery, &web, &client, &stranger, &bystander);
+                let _live = (&relay, &discovery, &web, &store);
+                let _live = (&client, &stranger, &bystander);
                 pod.log()
             }),
             client: Client::new(),
@@ -337,6 +248,9 @@ impl Istio {
                 }
                 (Kind::WithoutBootstrap | Kind::EgressWithoutBootstrap, "deployment.yaml") => {
                     replace(&mut text, BOOTSTRAP_ANNOTATION, "")?;
+                }
+                (Kind::EgressWithRedis, "injector.yaml" | "status.yaml" | "refresher.yaml") => {
+                    replace(&mut text, "# redis: ", "redis: ")?;
                 }
                 (Kind::MeshWide, "wechat.yaml") => {
                     replace(&mut text, "namespace: shop", "namespace: istio-system")?;
@@ -386,5 +300,8 @@ fn write(name: &str, text: &str) -> Result<PathBuf> {
 }
 
 fn hosts() -> String {
-    format!("127.0.0.1 localhost\n{OUTSIDE} {HOST}\n{ARTIFACTS} artifacts.example.com\n")
+    format!(
+        "127.0.0.1 localhost\n{OUTSIDE} {HOST} {} redis-replica.example.com\n{ARTIFACTS} artifacts.example.com\n",
+        store::NAME
+    )
 }

@@ -20,6 +20,7 @@ pub(crate) struct WeChat {
     pub(crate) fake: FakeWeChat,
     /// Where Envoy finds it, by TLS.
     pub(crate) tls: TlsServer,
+    authority: Authority,
     files: TempDir,
 }
 
@@ -37,12 +38,23 @@ impl WeChat {
         let tls = TlsServer::start(&authority, HOST, fake.address()).await;
         let files = tempfile::tempdir()?;
         std::fs::write(files.path().join("ca.pem"), authority.pem())?;
-        Ok(Self { fake, tls, files })
+        Ok(Self {
+            fake,
+            tls,
+            authority,
+            files,
+        })
     }
 
     /// The file of the CA that Envoy is to trust.
     pub(crate) fn ca_file(&self) -> PathBuf {
         self.files.path().join("ca.pem")
+    }
+
+    /// A certificate for another name by the same CA, and its key.
+    pub(crate) fn certify(&self, name: &str) -> (String, String) {
+        let (certificate, key) = self.authority.certify(name);
+        (certificate.pem(), key.serialize_pem())
     }
 
     /// How many tokens it made.

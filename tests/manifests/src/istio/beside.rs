@@ -5,16 +5,19 @@ use std::time::Duration;
 use anyhow::{ensure, Context as _, Result};
 use serde_json::Value;
 use support::wait::within;
-use support::wechat::FakeWeChat;
+use support::wechat::{FakeWeChat, Outcome};
 use tokio::net::TcpStream;
 
-use super::pod::{exec, Place, STATUS_PAGE};
+use super::cluster::Cluster;
+use super::pod::{exec, Place, Pod, STATUS_PAGE};
 use crate::cases::in_chunks;
 use crate::deployment::Running;
 use crate::wechat::{WeChat, APPID, HOST};
 
 /// How long Istio's agent may take to say that it is ready.
 const READY: Duration = Duration::from_secs(30);
+/// How many tokens two pods share before that is believed.
+const SHARED: u64 = 3;
 /// A host that is not WeChat's, at the same port: what its server says to a body without length is what WeChat's would.
 const ELSEWHERE: &str = "elsewhere.example.com";
 
@@ -108,6 +111,38 @@ pub(super) async fn left_alone(place: Place) -> Result<String> {
         "a pod without plugin and secret is ready, and its call comes to WeChat without a token"
             .to_owned(),
     )
+}
+
+/// A second pod of the gateway starts. It may still ask WeChat itself, as the way to Redis comes to it after the refresher; from the next
+/// token on both have each by one token call.
+pub(super) async fn shared(gateway: &Value, cluster: &Cluster, wechat: &WeChat) -> Result<String> {
+    let sibling = Pod::start(gateway, Place::new(), cluster).await?;
+    let page = format!("http://127.0.0.1:{STATUS_PAGE}/ready");
+    let args = ["-s", "-o", "/dev/null", "-w", "%{http_code}", &page];
+    let ready = within(READY, || async {
+        let status = exec(sibling.place(), "curl", &args).await.ok()?;
+        (status == "200").then_some(())
+    });
+    ready.await.context("the second pod has no token")?;
+    let first = wechat.tokens_made() + 1;
+    let made = within(READY, || {
+        std::future::ready((wechat.tokens_made() >= first + SHARED).then_some(()))
+    });
+    made.await.context("no further tokens")?;
+    let log = wechat.fake.report().token_log;
+    let asked = log
+        .iter()
+        .filter(|call| call.token.is_some_and(|number| number >= first));
+    let again = asked.filter(|call| call.outcome == Outcome::Same).count();
+    ensure!(again == 0, "{again} tokens were asked for twice: {log:?}");
+    ensure!(
+        sibling.log().contains("event=token_adopted"),
+        "the second pod took no token from Redis:\n{}",
+        sibling.log()
+    );
+    Ok(format!(
+        "a second pod of the gateway on the same Redis: {SHARED} tokens, each by one token call for both"
+    ))
 }
 
 /// Nobody outside of the pod reads the status page.

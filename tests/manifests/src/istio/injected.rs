@@ -116,10 +116,14 @@ impl<'a> Injected<'a> {
         for variable in variables.into_iter().flatten() {
             let name = variable.get("name").and_then(Value::as_str);
             let name = name.context("a variable's name")?;
+            let optional = "/valueFrom/secretKeyRef/optional";
             let value = match variable.get("valueFrom") {
                 Some(from) => self.value_from(from, place, cluster),
                 None => Some(text(variable.get("value")).unwrap_or_default()),
             };
+            if value.is_none() && variable.pointer(optional) == Some(&json!(true)) {
+                continue;
+            }
             let value = value.with_context(|| format!("no value for {name}: {variable}"))?;
             env.insert(name.to_owned(), value);
         }

@@ -8,12 +8,13 @@ use super::tools::{check, shipped};
 
 /// Faults, each in the first place where its text stands: unknown fields of Istio's, of Envoy's in a patch and in the
 /// bootstrap (where Istio has Envoy ignore them), and of Kubernetes's.
-const FAULTS: [(&str, &str); 7] = [
+const FAULTS: [(&str, &str); 8] = [
     ("resolution: DNS", "resolutoin: DNS"),
     ("failure_policy: FAIL_RELOAD", "failure_polizy: FAIL_RELOAD"),
     ("singleton: true", "singelton: true"),
     ("containers:", "contianers:"),
     ("pluginName: injector", "pluginNames: injector"),
+    ("tcp_health_check: {}", "tcp_health_cheque: {}"),
     ("retry_on: retriable-headers", "retry_if: retriable-headers"),
     (
         "max_request_bytes: 22020096",

@@ -1,5 +1,5 @@
-//! What stands twice or beside the files: the pieces of pods in `envoy/istio/README.md`, each of which Kubernetes must take, and the
-//! labels of the metrics, which are those of `envoy/envoy.yaml`.
+//! What stands twice or beside the files: the pieces of pods in `envoy/istio/README.md`, each of which Kubernetes must take, the
+//! labels of the metrics, which are those of `envoy/envoy.yaml`, and the way to Redis, which is that of `envoy/redis.yaml`.
 
 use std::fs;
 
@@ -54,4 +54,28 @@ pub(super) fn labels() -> Result<String> {
         );
     }
     Ok("the labels of the metrics are those of envoy.yaml".to_owned())
+}
+
+/// The listener and the clusters for Redis are those of the complete Envoy, but for the folder of the socket.
+pub(super) fn redis() -> Result<String> {
+    let envoy = fs::read_to_string(workspace().join("envoy/redis.yaml"))?;
+    let envoy = envoy.replace("/run/envoy/", "./etc/istio/proxy/");
+    let envoy = documents(&envoy)?.pop().context("a bootstrap")?;
+    let mut wanted = Vec::new();
+    for kind in ["listeners", "clusters"] {
+        let all = envoy["static_resources"][kind].as_array();
+        wanted.extend(all.context(kind)?.iter().cloned());
+    }
+    let text = fs::read_to_string(shipped("egress-gateway/redis.yaml"))?;
+    let filter = documents(&text)?.pop().context("an EnvoyFilter")?;
+    let patches = filter["spec"]["configPatches"].as_array();
+    let patches = patches.context("patches")?.iter();
+    let there: Vec<_> = patches
+        .map(|patch| patch["patch"]["value"].clone())
+        .collect();
+    ensure!(
+        there == wanted,
+        "egress-gateway/redis.yaml has another way to Redis than envoy/redis.yaml"
+    );
+    Ok("the way to Redis is that of redis.yaml".to_owned())
 }
