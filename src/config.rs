@@ -57,7 +57,7 @@ pub struct Config {
     pub hosts: Hosts,
     /// Paths (exact, without query) that are left alone besides the built-in token-free ones.
     pub excluded_paths: Vec<String>,
-    /// Whether the call that shows tokens of earlier calls gets one.
+    /// Whether the call that may show tokens of earlier calls gets one.
     pub allow_rid_info: bool,
     /// How long and how many requests may wait for a token, per worker.
     pub wait: Wait,

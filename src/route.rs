@@ -2,7 +2,7 @@
 //!
 //! [`Routes`] is built once from the configuration and asked for every request. It says [`Route::Inject`] only if the
 //! host is WeChat's, the path is one that takes an `access_token`, no other kind of token is there, the app is beyond
-//! doubt and the caller brought no token of its own to keep. A doubtful path counts as token-free: a call without a
+//! doubt, the caller brought no token of its own to keep, and the answer cannot show him ours. A doubtful path counts as token-free: a call without a
 //! token gets an error that says so, a token in the wrong place is out of the house.
 //!
 //! It neither rewrites (`rewrite`) nor knows tokens: which ones are ours is asked through a closure.
@@ -233,7 +233,7 @@ impl HostName {
 enum PathKind {
     /// It takes none of ours.
     TokenFree,
-    /// It takes one, and the answer shows one.
+    /// It takes one, and the answer may show one.
     ShowsToken,
     /// It takes one.
     Usual,
@@ -255,30 +255,35 @@ impl PathKind {
             end.and_then(|at| path.get(at..))
                 .is_some_and(|end| end.eq_ignore_ascii_case(known))
         };
-        if TOKEN_FREE.iter().any(|known| ends_with(known))
-            || path
-                .split(|&byte| byte == b'/')
-                .any(|segment| segment.eq_ignore_ascii_case(SNS))
-        {
-            PathKind::TokenFree
-        } else if ends_with(RID_INFO) {
-            PathKind::ShowsToken
-        } else {
-            PathKind::Usual
+        if TOKEN_FREE.iter().any(|known| ends_with(known)) {
+            return PathKind::TokenFree;
         }
+        let mut kind = PathKind::Usual;
+        for segment in path.split(|&byte| byte == b'/') {
+            if segment.eq_ignore_ascii_case(SNS) {
+                return PathKind::TokenFree;
+            }
+            if segment.eq_ignore_ascii_case(RID) {
+                kind = PathKind::ShowsToken;
+            }
+        }
+        kind
     }
 
     /// For paths that some server on the way could read in another way: escapes (also of escapes), `//`, dot segments,
-    /// `;` parameters, backslashes. With any segment `sns` in it such a path is token-free; otherwise its usual reading counts.
+    /// `;` parameters, backslashes. With any segment `sns` in it such a path is token-free, with any `rid` it may show a token; otherwise its usual
+    /// reading counts.
     #[cold]
     fn after_all(path: &[u8]) -> PathKind {
         let decoded = decode_fully(path);
         let mut segments: Vec<&[u8]> = Vec::new();
+        let mut has_rid = false;
         for segment in decoded.split(|&byte| byte == b'/' || byte == b'\\') {
             let segment = essence(segment);
             if segment.eq_ignore_ascii_case(SNS) {
                 return PathKind::TokenFree;
             }
+            has_rid |= segment.eq_ignore_ascii_case(RID);
             match segment {
                 b"" | b"." => {}
                 b".." => {
@@ -292,7 +297,10 @@ impl PathKind {
             usual.push(b'/');
             usual.extend_from_slice(segment);
         }
-        PathKind::of_plain(&usual)
+        match PathKind::of_plain(&usual) {
+            PathKind::Usual if has_rid => PathKind::ShowsToken,
+            kind => kind,
+        }
     }
 }
 
@@ -339,6 +347,6 @@ const TOKEN_FREE: &[&[u8]] = &[
     b"/cgi-bin/clear_quota/v2",
 ];
 
-/// The path, or its end, whose answer shows the request of an earlier error with its token:
+/// Below a segment of this name the answer may show the request of an earlier error with its token: `/cgi-bin/openapi/rid/get`,
 /// <https://developers.weixin.qq.com/doc/offiaccount/openApi/get_rid_info.html>.
-const RID_INFO: &[u8] = b"/cgi-bin/openapi/rid/get";
+const RID: &[u8] = b"rid";

@@ -147,8 +147,8 @@ pub(crate) struct RawPaths {
     /// Exact paths without query that get no token, besides those of WeChat that need none.
     #[cfg_attr(feature = "schema", schemars(extend("default" = [])))]
     pub(crate) exclude: Option<Several<Text<ExactPath>, 0, 256>>,
-    /// Lets `/cgi-bin/openapi/rid/get` have a token. WeChat's answer shows the request of an earlier error, with the `access_token`
-    /// in it; without this its caller gets 403.
+    /// Lets `/cgi-bin/openapi/rid/get` have a token. WeChat's answer may show the request of an earlier error with its
+    /// `access_token`; without this its caller gets 403. So does any other path with a segment `rid`.
     #[serde(default)]
     pub(crate) allow_rid_info: bool,
 }

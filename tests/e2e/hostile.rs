@@ -236,7 +236,7 @@ async fn a_path_as_long_as_envoy_takes_and_a_thousand_parameters_get_the_token_o
 }
 
 /// Spellings of the call that shows an earlier one, in all of which WeChat may take it for the same.
-const RID_INFO: [&str; 7] = [
+const RID_INFO: [&str; 9] = [
     "/cgi-bin/openapi/rid/get",
     "/cgi-bin/openapi/rid/get/",
     "/cgi-bin/openapi/rid/get?access_token=",
@@ -244,6 +244,8 @@ const RID_INFO: [&str; 7] = [
     "/cgi-bin//openapi/./rid/x/../get",
     "/cgi-bin/openapi/%72id/%67et",
     "/cgi-bin/openapi/rid/get;a=b",
+    "/cgi-bin/openapi/rid/get/x",
+    "/cgi-bin/openapi/rid/get%3Fa=/b?c=d",
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -88,10 +88,19 @@ fn the_call_whose_answer_shows_a_token_is_refused_however_it_is_spelt() {
         ("/wechat/cgi-bin/openapi/rid/get", refused),
         // A resent request.
         ("/cgi-bin/openapi/rid/get?access_token=own0", refused),
-        ("/cgi-bin/openapi/rid/get2", inject),
+        ("/cgi-bin/openapi/rid/get/x", refused),
+        ("/cgi-bin/openapi/rid/get%3Fa=/b?c=d", refused),
+        ("/cgi-bin/openapi/rid/get%00/x", refused),
+        ("/cgi-bin/openapi/rid/get;/../x", refused),
+        ("/cgi-bin/openapi/rid/../x", refused),
+        // A route behind the plugin makes the real path of it.
+        ("/wx/openapi/rid/get", refused),
+        ("/cgi-bin/openapi/rids/get", inject),
+        ("/cgi-bin/openapi/grid/get", inject),
+        ("/sns/rid/get", Route::Pass(Passed::TokenFree)),
         ("/cgi-bin/openapi/quota/get", inject),
         ("/cgi-bin/user/get?path=/cgi-bin/openapi/rid/get", inject),
-        // His own token shows him nothing that he did not have.
+        // With a token of his own he needs none of ours.
         (
             "/cgi-bin/openapi/rid/get?access_token=x",
             Route::Pass(Passed::CallerToken),
@@ -104,6 +113,27 @@ fn the_call_whose_answer_shows_a_token_is_refused_however_it_is_spelt() {
             expected
         };
         assert_eq!(decide(&open, path, None), opened, "{path} allowed");
+    }
+}
+
+#[test]
+fn with_several_apps_and_replaced_tokens_that_call_is_refused_as_well() {
+    let refused = Route::Refuse(Rejection::ShowsToken);
+    let routes = three(None);
+    let path = "/cgi-bin/openapi/rid/get";
+    for (query, appid, expected) in [
+        ("", Some("wxb"), refused),
+        ("?access_token=x", Some("wxa"), refused),
+        ("?access_token=own2", None, refused),
+        ("?access_token=own0", Some("wxb"), refused),
+        (
+            "?access_token=x",
+            Some("wxb"),
+            Route::Pass(Passed::CallerToken),
+        ),
+    ] {
+        let found = decide(&routes, &format!("{path}{query}"), appid);
+        assert_eq!(found, expected, "{query} {appid:?}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The main end-to-end cases, written once against an address that leads through the plugin to the fake WeChat.
 //!
-//! They run in this order on one Envoy, which begins without a token: *herd*, *injection*, *bodies*, *status*, *rotation*, *rejected*; at the end nothing
+//! They run in this order on one Envoy, which begins without a token: *status* before one, *herd*, *injection*, *bodies*, *status*, *rotation*, *rejected*; at the end nothing
 //! may have leaked. *Takeover* has an Envoy of its own, with the plugin whose virtual machines trap on command.
 
 mod bodies;
@@ -37,7 +37,7 @@ const GATHERED: Duration = Duration::from_secs(4);
 /// What WeChat answers to any call with a token.
 const ECHO: &str = "/cgi-bin/echo";
 /// Names a call, so that it is found again among those that WeChat got.
-const MARK: &str = "x-test-call";
+pub(crate) const MARK: &str = "x-test-call";
 /// Which virtual machine is to trap; see `src/host/trap.rs`.
 const TRAP: &str = "x-wechat-token-trap";
 

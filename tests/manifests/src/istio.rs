@@ -204,10 +204,10 @@ impl Istio {
                 Some(without_plugin("stranger", &cluster).await?),
                 None,
             ),
-            Kind::MeshWide | Kind::WasmPlugin => {
+            Kind::Sidecar | Kind::MeshWide | Kind::WasmPlugin => {
                 (None, None, Some(without_plugin("shop", &cluster).await?))
             }
-            Kind::Sidecar | Kind::WithoutBootstrap => (None, None, None),
+            Kind::WithoutBootstrap => (None, None, None),
         };
         if let Some(web) = &web {
             ensure!(web.fetched() > 0, "the agent did not fetch the plugin");

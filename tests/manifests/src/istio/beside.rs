@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::cluster::Cluster;
 use super::pod::{exec, Place, Pod, STATUS_PAGE};
-use crate::cases::in_chunks;
+use crate::cases::{in_chunks, MARK};
 use crate::deployment::Running;
 use crate::wechat::{WeChat, APPID, HOST};
 
@@ -74,9 +74,11 @@ pub(super) async fn labels(running: &Running) -> Result<String> {
 
 /// What a pod sends to others at the same port is theirs: it goes on as it came, and without a token.
 pub(super) async fn untouched(running: &Running, elsewhere: &FakeWeChat) -> Result<String> {
-    let answer = in_chunks(running, ELSEWHERE, "elsewhere", b"a body").await?;
+    let answer = in_chunks(running, ELSEWHERE, "chunked-elsewhere", b"a body").await?;
     let calls = elsewhere.raw_calls(1);
-    let call = calls.first().context("it did not come there")?;
+    let call = calls.first();
+    let call = call.filter(|call| call.header(MARK) == Some("chunked-elsewhere"));
+    let call = call.context("it did not come there")?;
     ensure!(
         answer.status == 412 && call.header("content-length").is_none(),
         "a body in chunks for another host was collected: {} {call:?}",
@@ -130,9 +132,10 @@ pub(super) async fn shared(gateway: &Value, cluster: &Cluster, wechat: &WeChat) 
     });
     made.await.context("no further tokens")?;
     let log = wechat.fake.report().token_log;
-    let asked = log
-        .iter()
-        .filter(|call| call.token.is_some_and(|number| number >= first));
+    let asked = log.iter().filter(|call| {
+        call.token
+            .is_some_and(|number| (first..first + SHARED).contains(&number))
+    });
     let again = asked.filter(|call| call.outcome == Outcome::Same).count();
     ensure!(again == 0, "{again} tokens were asked for twice: {log:?}");
     ensure!(
