@@ -54,7 +54,7 @@ pub(crate) async fn run(deployment: &dyn Deployment) -> Result<()> {
     shown(&running, seen.context("status"))?;
     let seen = herd(&running, &wechat).await;
     tell("herd", &shown(&running, seen.context("herd"))?);
-    let seen = injection(&running, &wechat).await;
+    let seen = injection(deployment, &running, &wechat).await;
     tell("injection", &shown(&running, seen.context("injection"))?);
     let seen = bodies::lengths(&running, &wechat, deployment.bodies()).await;
     tell("bodies", &shown(&running, seen.context("bodies"))?);
@@ -126,7 +126,11 @@ async fn herd(running: &Running, wechat: &WeChat) -> Result<String> {
 }
 
 /// A call gets the token and nothing else of it changes; one that takes no token gets none.
-async fn injection(running: &Running, wechat: &WeChat) -> Result<String> {
+async fn injection(
+    deployment: &dyn Deployment,
+    running: &Running,
+    wechat: &WeChat,
+) -> Result<String> {
     let (path, body) = ("/cgi-bin/echo?a=1&b=%20x", r#"{"text":"你好"}"#);
     let headers = [
         ("host", HOST),
@@ -161,6 +165,11 @@ async fn injection(running: &Running, wechat: &WeChat) -> Result<String> {
     ensure!(
         marked(wechat, "elsewhere").is_err(),
         "a call to another host got {status} and came to WeChat"
+    );
+    // In a world of its own that host has a server; else nothing is known of it.
+    ensure!(
+        status == 404 || deployment.wants_a_world(),
+        "a call to another host got {status}"
     );
     Ok(format!(
         "POST {path} -> {path}&access_token=…, body and headers kept; GET {free} as it is; another host {status}"
